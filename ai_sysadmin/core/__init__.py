@@ -1,0 +1,1 @@
+"""What everything else speaks of: records, the incident's state machine, settings, errors, time. No I/O."""

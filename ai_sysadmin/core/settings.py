@@ -1,0 +1,231 @@
+"""Every setting, its meaning, and its default; defaults stand nowhere else.
+
+One frozen tree, ``extra="forbid"``. The NixOS option path below ``services.ai-sysadmin.settings``, the path in the
+file and the attribute path are the same.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=False)
+
+
+class Autonomy(StrEnum):
+    OBSERVE = "observe"
+    SUGGEST = "suggest"
+    AUTO_SAFE = "auto-safe"
+    AUTO_FULL = "auto-full"
+
+
+class Backend(Section):
+    """Where one layer's model is served."""
+
+    type: Literal["llama-cpp"] = Field("llama-cpp", description="What kind of server answers at the URL.")
+    url: str = Field(description="The server's base URL, without /v1.")
+    model: str = Field("", description="The model's name on that server; empty: the one it serves.")
+    api_key_file: Path | None = Field(None, description="A file with the server's API key.")
+    allow_remote: bool = Field(False, description="Log text may leave this host: the URL may name another machine.")
+    timeout_seconds: PositiveFloat = Field(120, description="The longest that one answer may take.")
+
+    @field_validator("url")
+    @classmethod
+    def _is_http(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("must be an http:// or https:// URL such as http://127.0.0.1:8081")
+        return url.rstrip("/").removesuffix("/v1")
+
+    @model_validator(mode="after")
+    def _stays_here(self) -> "Backend":
+        host = urlsplit(self.url).hostname
+        if host not in LOOPBACK_HOSTS and not self.allow_remote:
+            raise ValueError(
+                f"{self.url} is not on this host, so log text would leave it: set allow_remote = true if it may"
+            )
+        return self
+
+    @property
+    def loopback_port(self) -> int | None:
+        parts = urlsplit(self.url)
+        if parts.hostname not in LOOPBACK_HOSTS:
+            return None
+        return parts.port or (443 if parts.scheme == "https" else 80)
+
+
+class Backends(Section):
+    trigger: Backend = Field(Backend(url="http://127.0.0.1:8080"), description="The 1B model that labels templates.")
+    review: Backend = Field(Backend(url="http://127.0.0.1:8081"), description="The 4B model that judges incidents.")
+    meta: Backend = Field(
+        Backend(url="http://127.0.0.1:8082"), description="The 14B model that investigates and talks."
+    )
+
+
+class Models(Section):
+    """Model files that `ai-sysadmin up` serves itself where no server answers at a backend's URL."""
+
+    directory: Path | None = Field(
+        None, description="A directory of GGUF files; matched to layers by size, smallest first."
+    )
+    trigger: Path | None = Field(None, description="The trigger layer's GGUF file.")
+    review: Path | None = Field(None, description="The review layer's GGUF file.")
+    meta: Path | None = Field(None, description="The meta layer's GGUF file.")
+    context_tokens: PositiveInt = Field(8192, description="Context size of a server that `up` starts, in tokens.")
+
+
+class TriggerMonitor(Section):
+    history_hours: PositiveFloat = Field(24, description="How far back the journal is read at first start.")
+    debounce_seconds: PositiveFloat = Field(
+        0.3, description="How long a unit must stay failed before it counts as failed."
+    )
+    burst_count: PositiveInt = Field(
+        100, description="So many equal error lines within burst_window_seconds open an incident."
+    )
+    burst_window_seconds: PositiveFloat = Field(
+        10, description="The window in which equal error lines are counted as one burst."
+    )
+    join_within_seconds: PositiveFloat = Field(
+        300, description="How long a unit's error lines are kept for an incident that opens later."
+    )
+    reopen_within_seconds: PositiveFloat = Field(
+        3600, description="A symptom that returns so soon reopens its incident."
+    )
+
+
+class ReviewModel(Section):
+    settle_seconds: PositiveFloat = Field(1.0, description="An incident is judged once it has been quiet for so long.")
+    settle_at_most_seconds: PositiveFloat = Field(
+        5.0, description="An incident that never falls quiet is judged after so long."
+    )
+    lease_seconds: PositiveFloat = Field(
+        180, description="How long a claimed incident stays claimed when its reviewer dies."
+    )
+    log_lines: PositiveInt = Field(30, description="How many of a unit's last log lines become evidence.")
+    max_reply_tokens: PositiveInt = Field(600, description="The longest judgement, in tokens.")
+    max_model_calls_per_incident: PositiveInt = Field(
+        6, description="After so many calls an incident is judged by rules."
+    )
+
+
+class MetaModel(Section):
+    lease_seconds: PositiveFloat = Field(
+        300, description="How long an escalation stays claimed when its investigator dies."
+    )
+    max_reply_tokens: PositiveInt = Field(1200, description="The longest answer, in tokens.")
+
+
+class Policy(Section):
+    """What the executor may do on its own; it is read from a file that only root can write."""
+
+    protected_units: tuple[str, ...] = Field(
+        (
+            "sshd*",
+            "ssh.service",
+            "ssh.socket",
+            "systemd-*",
+            "dbus*",
+            "network*",
+            "NetworkManager*",
+            "wpa_supplicant*",
+            "polkit*",
+            "display-manager.service",
+            "gdm*",
+            "sddm*",
+            "lightdm*",
+            "docker*",
+            "podman*",
+            "libvirtd*",
+            "user@*",
+            "ai-sysadmin*",
+            "llama-*",
+            "postgresql*",
+            "chromadb*",
+            "init.scope",
+            "-.slice",
+            "-.mount",
+        ),
+        description="Unit globs; any change to them is destructive and needs an operator's own uid.",
+    )
+
+
+class Executor(Section):
+    state_dir: Path = Field(
+        Path("/var/lib/ai-sysadmin-executor"), description="Where the executor keeps its journal of actions."
+    )
+    post_check_seconds: PositiveFloat = Field(
+        10, description="How long a unit must hold after an action before it counts as mended."
+    )
+    approval_expires_seconds: PositiveFloat = Field(3600, description="How long a proposal waits for a person.")
+    action_timeout_seconds: PositiveFloat = Field(90, description="The longest that an action may run.")
+    service_users: tuple[str, ...] = Field(
+        ("ai-sysadmin", "ai-sysadmin-api"), description="The suite's own users: they may propose, never approve."
+    )
+
+
+class Api(Section):
+    host: str = Field("127.0.0.1", description="The address the API listens on.")
+    port: Port = Field(8083, description="The port the API listens on.")
+    key_file: Path | None = Field(
+        None, description="A file with one API key; by default STATE_DIR/api-key, made at first start."
+    )
+    allowed_hosts: tuple[str, ...] = Field((), description="Further Host names under which the API may be called.")
+
+
+class Settings(Section):
+    """Everything that can be set."""
+
+    ai_name: str = Field(
+        "AI sysadmin", max_length=64, description="The assistant's display name; nothing else derives from it."
+    )
+    host_name: str = Field("", description="This host's name in records; empty: the kernel's.")
+    autonomy_level: Autonomy = Field(Autonomy.SUGGEST, description="How much may be done without a person.")
+    operators: tuple[str, ...] = Field((), description="Users who may approve and reject actions, besides root.")
+    state_dir: Path = Field(Path("/var/lib/ai-sysadmin"), description="Where the services keep what they remember.")
+    runtime_dir: Path = Field(Path("/run/ai-sysadmin"), description="Where the suite's sockets are.")
+    backends: Backends = Field(Backends(), description="Where the models are served.")
+    models: Models = Field(Models(), description="Model files that `ai-sysadmin up` serves itself.")
+    trigger_monitor: TriggerMonitor = Field(TriggerMonitor(), description="Layer 1: notice.")
+    review_model: ReviewModel = Field(ReviewModel(), description="Layer 3: judge.")
+    meta_model: MetaModel = Field(MetaModel(), description="Layer 4: investigate and talk.")
+    policy: Policy = Field(Policy(), description="What may be done, and to what.")
+    executor: Executor = Field(Executor(), description="The privileged process.")
+    api: Api = Field(Api(), description="The OpenAI-compatible API.")
+
+    @model_validator(mode="after")
+    def _ports_are_apart(self) -> "Settings":
+        for layer in ("trigger", "review", "meta"):
+            backend: Backend = getattr(self.backends, layer)
+            if backend.loopback_port == self.api.port:
+                raise ValueError(
+                    f"api.port = {self.api.port} is also backends.{layer}.url = {backend.url}: "
+                    "the API and a model server cannot share a port; give one of them another"
+                )
+        return self
+
+    @property
+    def database(self) -> Path:
+        return self.state_dir / "ai-sysadmin.db"
+
+    @property
+    def api_key_file(self) -> Path:
+        return self.api.key_file or self.state_dir / "api-key"
+
+    @property
+    def propose_socket(self) -> Path:
+        return self.runtime_dir / "propose.sock"
+
+    @property
+    def operate_socket(self) -> Path:
+        return self.runtime_dir / "operate.sock"
+
+    @property
+    def api_socket(self) -> Path:
+        return self.runtime_dir / "api.sock"
