@@ -207,7 +207,6 @@ def _returned(incident: Incident, event: Returned) -> Incident:
         reopened=incident.reopened + 1,
         evidence_revision=incident.evidence_revision + 1,
         evidence_at=event.trigger.at,
-        reviewed_hash="",
         note="it came back",
     )
 

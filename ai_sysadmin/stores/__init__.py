@@ -150,7 +150,10 @@ class ReviewStore(Protocol):
     async def claim_review(
         self, worker: str, *, lease: timedelta, settle: timedelta, settle_at_most: timedelta, now: datetime
     ) -> Claim | None:
-        """Claim the oldest open incident whose newest evidence is unjudged and that has settled; none: nothing due."""
+        """Claim the oldest open incident whose newest evidence is unjudged and that has settled; none: nothing due.
+
+        A worker holds one claim at a time: claiming again under its name takes over what it held when it died.
+        """
         ...
 
     async def finish_review(
@@ -186,6 +189,10 @@ class OutboxStore(Protocol):
     async def unsubmitted(self) -> Sequence[ActionRequest]: ...
 
     async def submitted(self, action_id: str) -> None: ...
+
+    async def refused(self, request: ActionRequest, why: str, at: datetime) -> None:
+        """Record that the executor would not even take a request."""
+        ...
 
     async def executor_position(self) -> tuple[str, int]:
         """Return the epoch and number of the last executor event that was applied; ``("", 0)`` at first."""

@@ -1,0 +1,72 @@
+"""The courier: carries requests from the outbox to the executor, and the executor's events back.
+
+Both ways are idempotent: a request is handed over by its id, an event is applied by its number, so the courier may
+die anywhere and begin again.
+"""
+
+import asyncio
+import logging
+
+from ai_sysadmin.actions.client import ExecutorClient
+from ai_sysadmin.core.clock import Clock
+from ai_sysadmin.core.errors import AiSysadminError, Refused, Unavailable
+from ai_sysadmin.core.records import ActionRequest, ExecutorEvent, ExecutorEventKind
+from ai_sysadmin.runtime.service import Heartbeat
+from ai_sysadmin.stores import OutboxStore
+
+log = logging.getLogger(__name__)
+POLL_SECONDS = 0.2
+WAIT_SECONDS = 5.0
+
+
+async def submit_forever(outbox: OutboxStore, executor: ExecutorClient, clock: Clock, heart: Heartbeat) -> None:
+    """Hand over what is in the outbox, as it comes. Raises: Unavailable."""
+    while True:
+        for request in await outbox.unsubmitted():
+            with heart.within(30, "handing a request to the executor"):
+                await _submit(request, outbox, executor, clock)
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def _submit(request: ActionRequest, outbox: OutboxStore, executor: ExecutorClient, clock: Clock) -> None:
+    fields = {"incident_id": request.incident_id, "action_id": request.id}
+    try:
+        await executor.propose(request)
+    except Unavailable:
+        raise
+    except (Refused, AiSysadminError) as error:
+        # The executor would not even take it: that ends the action, as an event of its own making would.
+        log.warning("request refused: %s", error, extra={"event": "request_refused", **fields})
+        await outbox.refused(request, str(error), clock.now())
+    else:
+        await outbox.submitted(request.id)
+        log.info("request submitted: %s", request.name, extra={"event": "request_submitted", **fields})
+
+
+async def follow_forever(outbox: OutboxStore, executor: ExecutorClient, heart: Heartbeat) -> None:
+    """Apply the executor's events, in order, each once. Raises: Unavailable."""
+    while True:
+        epoch, since = await outbox.executor_position()
+        with heart.within(WAIT_SECONDS + 30, "following the executor"):
+            events = await executor.events(epoch, since, WAIT_SECONDS)
+        if not events:
+            continue
+        incidents = {incident.id: incident for incident in await outbox.apply(events)}
+        for event in events:
+            _say(event, incidents[event.incident_id].state.value if event.incident_id in incidents else "")
+
+
+def _say(event: ExecutorEvent, state: str) -> None:
+    calm = event.kind not in {ExecutorEventKind.REFUSED, ExecutorEventKind.EXPIRED}
+    log.log(
+        logging.INFO if calm else logging.WARNING,
+        "action %s: %s",
+        event.kind.value,
+        event.text,
+        extra={
+            "event": f"action_{event.kind.value}",
+            "incident_id": event.incident_id,
+            "action_id": event.action_id,
+            "incident_state": state,
+        },
+    )

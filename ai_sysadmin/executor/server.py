@@ -1,0 +1,154 @@
+"""The executor's two sockets. What a frame may ask for depends on the socket, and on who the kernel says is asking."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+
+from pydantic import ValidationError
+
+from ai_sysadmin.actions.catalogue import validate
+from ai_sysadmin.actions.protocol import (
+    FRAME,
+    MAX_EVENTS,
+    MAX_FRAME_BYTES,
+    ActionFacts,
+    Answer,
+    Approve,
+    Events,
+    Frame,
+    ListActions,
+    Propose,
+    Reject,
+    ShowAction,
+)
+from ai_sysadmin.core.errors import NotFound, Refused, Unavailable
+from ai_sysadmin.core.settings import Settings
+from ai_sysadmin.executor.journal import Entry, Journal
+from ai_sysadmin.executor.life import Life, boottime
+from ai_sysadmin.executor.peers import Peer, peer_of, why_no_operator
+
+log = logging.getLogger(__name__)
+IDLE_SECONDS = 60
+MAX_CONNECTIONS = 64
+
+
+class Server:
+    """Answers frames. ``propose`` serves the suite's services, ``operate`` everybody who may decide."""
+
+    def __init__(self, life: Life, journal: Journal, settings: Settings) -> None:
+        self._life = life
+        self._journal = journal
+        self._settings = settings
+        self._free = asyncio.Semaphore(MAX_CONNECTIONS)
+
+    async def listen(self, sockets: dict[str, list[socket.socket]]) -> list[asyncio.Server]:
+        """Begin to answer on the sockets named ``propose`` and ``operate``."""
+        answers: dict[str, Callable[[Frame, Peer], bool]] = {"propose": _may_propose, "operate": _may_operate}
+        return [
+            await asyncio.start_unix_server(self._handler(may), sock=sock, limit=MAX_FRAME_BYTES)
+            for name, may in answers.items()
+            for sock in sockets.get(name, [])
+        ]
+
+    def _handler(
+        self, may: Callable[[Frame, Peer], bool]
+    ) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], "asyncio.Future[None] | None"]:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            async with self._free:
+                try:
+                    await self._converse(reader, writer, may)
+                except (ConnectionError, TimeoutError, asyncio.IncompleteReadError):
+                    pass  # whoever was there has left, or never said anything
+                finally:
+                    writer.close()
+
+        return serve  # type: ignore[return-value]
+
+    async def _converse(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, may: Callable[[Frame, Peer], bool]
+    ) -> None:
+        peer = peer_of(writer.get_extra_info("socket"))
+        while True:
+            try:
+                line = await asyncio.wait_for(reader.readuntil(b"\n"), IDLE_SECONDS)
+            except asyncio.LimitOverrunError:
+                answer = Answer(error="invalid", message=f"a frame has at most {MAX_FRAME_BYTES} bytes")
+                writer.write(answer.model_dump_json().encode() + b"\n")
+                await writer.drain()
+                return
+            answer = await self.answer(line, peer, may)
+            writer.write(answer.model_dump_json().encode() + b"\n")
+            await asyncio.wait_for(writer.drain(), IDLE_SECONDS)
+
+    async def answer(self, line: bytes, peer: Peer, may: Callable[[Frame, Peer], bool]) -> Answer:
+        """Return the answer to one frame; whatever the frame is, there is one."""
+        try:
+            frame = FRAME.validate_json(line)
+        except (ValidationError, RecursionError) as error:
+            return Answer(error="invalid", message=f"that is no frame of this protocol: {str(error)[:500]}")
+        try:
+            if not may(frame, peer):
+                raise Refused(f"{frame.do!r} is not taken on this socket")
+            if isinstance(frame, Approve | Reject):
+                self._check_operator(frame, peer)
+            return await self._do(frame, peer)
+        except Refused as error:
+            return Answer(error="refused", message=str(error))
+        except NotFound as error:
+            return Answer(error="not_found", message=str(error))
+        except Unavailable as error:
+            return Answer(error="unavailable", message=str(error))
+
+    def _check_operator(self, frame: Approve | Reject, peer: Peer) -> None:
+        reason = why_no_operator(peer, self._settings)
+        if reason is not None:
+            said = {"event": "operator_refused", "action_id": frame.id, "peer_uid": peer.uid}
+            log.warning("%s by %s refused: %s", frame.do, peer.user, reason, extra=said)
+            raise Refused(reason)
+
+    async def _do(self, frame: Frame, peer: Peer) -> Answer:
+        match frame:
+            case Propose(request=request):
+                return _facts(await self._life.propose(request))
+            case Approve(id=action_id):
+                return _facts(await self._life.approve(action_id, peer.uid, peer.user))
+            case Reject(id=action_id, why=why):
+                return _facts(await self._life.reject(action_id, peer.user, why))
+            case ShowAction(id=action_id):
+                return _facts(await self._journal.find(action_id))
+            case ListActions():
+                return _facts(*await self._journal.entries())
+            case Events(epoch=epoch, since=since, wait_seconds=seconds):
+                return Answer(events=tuple(await self._journal.events(epoch, since, MAX_EVENTS, seconds)))
+
+
+def _may_propose(frame: Frame, _peer: Peer) -> bool:
+    return isinstance(frame, Propose | Events | ListActions | ShowAction)
+
+
+def _may_operate(frame: Frame, _peer: Peer) -> bool:
+    return isinstance(frame, Approve | Reject | ListActions | ShowAction)
+
+
+def _facts(*entries: Entry) -> Answer:
+    return Answer(actions=tuple(_fact(entry) for entry in entries))
+
+
+def _fact(entry: Entry) -> ActionFacts:
+    request = entry.request
+    action = validate(request.name, request.arguments)
+    left = int(entry.expires_boottime - boottime()) if entry.state == "asked" else None
+    return ActionFacts(
+        id=request.id,
+        digest=request.digest,
+        name=request.name,
+        arguments=request.arguments,
+        incident_id=request.incident_id,
+        state=entry.state,
+        text=entry.text,
+        ruling=entry.ruling,
+        commands=action.commands(),
+        by_hand=action.by_hand(),
+        expires_in_seconds=left,
+    )

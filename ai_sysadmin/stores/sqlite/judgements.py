@@ -1,0 +1,156 @@
+"""What the review layer and the meta model claim and finish."""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from ai_sysadmin.core.clock import Clock
+from ai_sysadmin.core.incident import Event, Incident, Investigated, Judged, State, advance
+from ai_sysadmin.core.records import ActionRequest, EvidencePack, Investigation, Review, short_id
+from ai_sysadmin.runtime.sqlite import Database
+from ai_sysadmin.stores import Claim
+from ai_sysadmin.stores.sqlite.rows import (
+    incident_by_id,
+    propose,
+    reviews_of,
+    stamp,
+    symptoms_of,
+    tell,
+    update_incident,
+)
+
+
+class _Claims:
+    """Leases on incidents: one worker at a time, and another one once the lease has ended."""
+
+    def __init__(self, database: Database, host: str, clock: Clock) -> None:
+        self._database = database
+        self._host = host
+        self._clock = clock
+
+    async def release(self, claim: Claim) -> None:
+        await self._database.write(lambda connection: _end_lease(connection, claim))
+
+    async def _claim(
+        self, worker: str, condition: str, values: Sequence[str], lease: timedelta, now: datetime
+    ) -> Claim | None:
+        mine = f"{worker}:"
+
+        def work(connection: sqlite3.Connection) -> Claim | None:
+            row = connection.execute(
+                "SELECT id, model_calls, body FROM incidents"  # noqa: S608
+                f" WHERE host = ? AND (lease_ends <= ? OR substr(lease_token, 1, ?) = ?) AND {condition}"
+                " ORDER BY evidence_at LIMIT 1",
+                (self._host, stamp(now), len(mine), mine, *values),
+            ).fetchone()
+            if row is None:
+                return None
+            token = mine + short_id(12)
+            connection.execute(
+                "UPDATE incidents SET lease_token = ?, lease_ends = ? WHERE id = ?",
+                (token, stamp(now + lease), row["id"]),
+            )
+            return Claim(
+                incident=Incident.model_validate_json(row["body"]),
+                symptoms=symptoms_of(connection, row["id"]),
+                token=token,
+                model_calls=row["model_calls"],
+                reviews=reviews_of(connection, row["id"]),
+            )
+
+        return await self._database.write(work)
+
+    async def _finish(
+        self,
+        claim: Claim,
+        pack: EvidencePack,
+        requests: Sequence[ActionRequest],
+        event: Event,
+        model_calls: int,
+        record: Callable[[sqlite3.Connection, Incident], None],
+    ) -> Incident:
+        def work(connection: sqlite3.Connection) -> Incident:
+            before = incident_by_id(connection, claim.incident.id) or claim.incident
+            if not _end_lease(connection, claim, model_calls):
+                return before
+            after = update_incident(connection, before, advance(before, event))
+            connection.execute(
+                "INSERT INTO evidence (incident_id, body) VALUES (?, ?)"
+                " ON CONFLICT (incident_id) DO UPDATE SET body = excluded.body",
+                (after.id, pack.model_dump_json()),
+            )
+            record(connection, after)
+            for request in () if after.ended else requests:
+                if propose(connection, request):
+                    said = ", ".join(f"{key}={value}" for key, value in request.arguments.items())
+                    text = f"{request.name} {said} (action {request.id})"
+                    tell(connection, after, "action_proposed", request.origin.value, text, request.at)
+            return after
+
+        return await self._database.write(work)
+
+
+def _end_lease(connection: sqlite3.Connection, claim: Claim, model_calls: int = 0) -> bool:
+    ended = connection.execute(
+        "UPDATE incidents SET lease_token = '', lease_ends = '', model_calls = model_calls + ?"
+        " WHERE id = ? AND lease_token = ?",
+        (model_calls, claim.incident.id, claim.token),
+    )
+    return ended.rowcount == 1
+
+
+class SqliteReviews(_Claims):
+    """``ReviewStore`` on SQLite."""
+
+    async def claim_review(
+        self, worker: str, *, lease: timedelta, settle: timedelta, settle_at_most: timedelta, now: datetime
+    ) -> Claim | None:
+        quiet, long_ago = stamp(now - settle), stamp(now - settle_at_most)
+        return await self._claim(
+            worker,
+            "state = ? AND review_due AND evidence_at <= ? AND (changed_at <= ? OR evidence_at <= ?)",
+            (State.OPEN.value, quiet, quiet, long_ago),
+            lease,
+            now,
+        )
+
+    async def finish_review(
+        self, claim: Claim, pack: EvidencePack, review: Review, requests: Sequence[ActionRequest]
+    ) -> Incident:
+        def record(connection: sqlite3.Connection, incident: Incident) -> None:
+            connection.execute(
+                "INSERT INTO reviews (incident_id, body) VALUES (?, ?)", (incident.id, review.model_dump_json())
+            )
+            text = f"{review.verdict.value}: {review.why}"
+            tell(connection, incident, "incident_reviewed", review.judged_by, text, review.at)
+
+        judged = Judged(review, claim.incident.evidence_revision, requested=bool(requests))
+        return await self._finish(claim, pack, requests, judged, review.model_calls, record)
+
+
+class SqliteInvestigations(_Claims):
+    """``InvestigationStore`` on SQLite."""
+
+    async def claim_investigation(self, worker: str, *, lease: timedelta, now: datetime) -> Claim | None:
+        return await self._claim(
+            worker,
+            "state = ? AND NOT EXISTS (SELECT 1 FROM actions WHERE incident_id = incidents.id"
+            " AND state IN ('proposed', 'submitted', 'asked', 'approved', 'started', 'ran'))",
+            (State.INVESTIGATING.value,),
+            lease,
+            now,
+        )
+
+    async def finish_investigation(
+        self, claim: Claim, pack: EvidencePack, investigation: Investigation, requests: Sequence[ActionRequest]
+    ) -> Incident:
+        def record(connection: sqlite3.Connection, incident: Incident) -> None:
+            connection.execute(
+                "INSERT INTO investigations (incident_id, body) VALUES (?, ?)",
+                (incident.id, investigation.model_dump_json()),
+            )
+            by, text = investigation.investigated_by, investigation.diagnosis
+            tell(connection, incident, "incident_investigated", by, text, investigation.at)
+
+        done = Investigated(investigation, requested=bool(requests))
+        return await self._finish(claim, pack, requests, done, investigation.model_calls, record)

@@ -1,0 +1,106 @@
+"""The outbox of requests, and the executor's events with the position up to which they were applied."""
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+
+from ai_sysadmin.core.clock import Clock
+from ai_sysadmin.core.incident import Incident, advance
+from ai_sysadmin.core.records import ActionRequest, ExecutorEvent, ExecutorEventKind
+from ai_sysadmin.runtime.sqlite import Database
+from ai_sysadmin.stores import Action
+from ai_sysadmin.stores.sqlite.rows import action_by_id, incident_by_id, tell, update_action, update_incident
+
+
+class SqliteOutbox:
+    """``OutboxStore`` on SQLite."""
+
+    def __init__(self, database: Database, host: str, clock: Clock) -> None:
+        self._database = database
+        self._host = host
+        self._clock = clock
+
+    async def unsubmitted(self) -> Sequence[ActionRequest]:
+        def work(connection: sqlite3.Connection) -> Sequence[ActionRequest]:
+            rows = connection.execute(
+                "SELECT actions.body FROM actions JOIN incidents ON incidents.id = incident_id"
+                " WHERE actions.state = 'proposed' AND incidents.host = ? ORDER BY actions.updated_at",
+                (self._host,),
+            )
+            return tuple(Action.model_validate_json(row["body"]).request for row in rows)
+
+        return await self._database.read(work)
+
+    async def submitted(self, action_id: str) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            action = action_by_id(connection, action_id)
+            if action is not None and action.state == "proposed":  # an event may have been faster
+                update_action(
+                    connection, action.model_copy(update={"state": "submitted", "updated_at": self._clock.now()})
+                )
+
+        await self._database.write(work)
+
+    async def refused(self, request: ActionRequest, why: str, at: datetime) -> None:
+        event = ExecutorEvent(
+            epoch="",
+            sequence=0,
+            action_id=request.id,
+            incident_id=request.incident_id,
+            kind=ExecutorEventKind.REFUSED,
+            text=why,
+            at=at,
+        )
+        await self._database.write(lambda connection: _apply(connection, event))
+
+    async def executor_position(self) -> tuple[str, int]:
+        return await self._database.read(self._position)
+
+    async def apply(self, events: Sequence[ExecutorEvent]) -> Sequence[Incident]:
+        def work(connection: sqlite3.Connection) -> Sequence[Incident]:
+            changed = {}
+            for event in events:
+                epoch, sequence = self._position(connection)
+                if event.epoch == epoch and event.sequence <= sequence:
+                    continue
+                incident = _apply(connection, event)
+                if incident is not None:
+                    changed[incident.id] = incident
+                connection.execute(
+                    "INSERT INTO executor_position (host, epoch, sequence) VALUES (?, ?, ?)"
+                    " ON CONFLICT (host) DO UPDATE SET epoch = excluded.epoch, sequence = excluded.sequence",
+                    (self._host, event.epoch, event.sequence),
+                )
+            return tuple(changed.values())
+
+        return await self._database.write(work)
+
+    def _position(self, connection: sqlite3.Connection) -> tuple[str, int]:
+        row = connection.execute(
+            "SELECT epoch, sequence FROM executor_position WHERE host = ?", (self._host,)
+        ).fetchone()
+        return (row["epoch"], row["sequence"]) if row else ("", 0)
+
+
+def _apply(connection: sqlite3.Connection, event: ExecutorEvent) -> Incident | None:
+    action = action_by_id(connection, event.action_id)
+    if action is not None:
+        update_action(connection, _acted(action, event))
+    incident = incident_by_id(connection, event.incident_id)
+    if incident is None:
+        return None
+    after = update_incident(connection, incident, advance(incident, event))
+    tell(connection, after, f"action_{event.kind.value}", "executor", event.text, event.at)
+    return after
+
+
+def _acted(action: Action, event: ExecutorEvent) -> Action:
+    state = event.kind.value
+    if event.kind is ExecutorEventKind.FINISHED and event.outcome is not None:
+        state = event.outcome.kind.value
+    changes: dict[str, object] = {"state": state, "text": event.text, "updated_at": event.at}
+    if event.ruling is not None:
+        changes["risk"] = event.ruling.risk.value
+    if event.approval is not None:
+        changes["by"] = event.approval.by
+    return action.model_copy(update=changes)

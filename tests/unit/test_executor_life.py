@@ -1,0 +1,278 @@
+"""One action from proposal to outcome, stopped at every step and taken up again: it never runs twice."""
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from ai_sysadmin.core.clock import SystemClock
+from ai_sysadmin.core.errors import NotFound, Refused
+from ai_sysadmin.core.records import OutcomeKind
+from ai_sysadmin.core.settings import Autonomy, Executor, Settings
+from ai_sysadmin.executor.journal import Journal
+from ai_sysadmin.executor.life import Life, Me
+from ai_sysadmin.testing.fake_systemd import FakeSystemd
+from tests.builders import HOST, UNIT, request
+
+ROOT = Me(0, "root", "boot1")
+
+
+def settings(autonomy: Autonomy = Autonomy.SUGGEST, **executor: float) -> Settings:
+    timing = {"post_check_seconds": 0.05, **executor}
+    return Settings(host_name=HOST, autonomy_level=autonomy, executor=Executor(**timing))
+
+
+@asynccontextmanager
+async def executor(tmp_path, systemd, autonomy=Autonomy.SUGGEST, me=ROOT, journal_type=Journal, **timing):
+    journal = journal_type(tmp_path)
+    await journal.open()
+    life = Life(journal, systemd, systemd, settings(autonomy, **timing), me, SystemClock())
+    running = [asyncio.create_task(life.run()), asyncio.create_task(life.expire())]
+    try:
+        yield life, journal
+    finally:
+        for task in running:
+            task.cancel()
+        for task in running:
+            with suppress(asyncio.CancelledError, Killed, BaseExceptionGroup):
+                await task
+        await journal.close()
+
+
+async def ended(journal, action_id):
+    async with asyncio.timeout(5):
+        while not (entry := await journal.find(action_id)).ended:
+            await asyncio.sleep(0.01)
+    return entry
+
+
+def failed_unit(**changes) -> FakeSystemd:
+    systemd = FakeSystemd(**changes)
+    systemd.add(UNIT, active="failed", result="exit-code")
+    return systemd
+
+
+async def test_a_failed_unit_is_restarted_after_a_persons_yes(tmp_path):
+    systemd, wanted = failed_unit(), request()
+    async with executor(tmp_path, systemd) as (life, journal):
+        entry = await life.propose(wanted)
+        assert (entry.state, systemd.starts) == ("asked", [])
+        await life.approve(wanted.id[:4], 0, "root")
+        entry = await ended(journal, wanted.id)
+        assert (entry.state, entry.outcome.kind) == ("succeeded", OutcomeKind.SUCCEEDED)
+        assert systemd.starts == [f"reset-failed {UNIT}", f"restart {UNIT}"]
+        story = await journal.events("", 0, 100, 0)
+        assert [event.kind for event in story] == ["asked", "approved", "started", "ran", "finished"]
+        assert [event.sequence for event in story] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("autonomy", "state", "runs"),
+    [
+        (Autonomy.OBSERVE, "recorded", False),
+        (Autonomy.SUGGEST, "asked", False),
+        (Autonomy.AUTO_SAFE, "succeeded", True),
+        (Autonomy.AUTO_FULL, "succeeded", True),
+    ],
+)
+async def test_each_level_of_autonomy(tmp_path, autonomy, state, runs):
+    systemd, wanted = failed_unit(), request()
+    async with executor(tmp_path, systemd, autonomy) as (life, journal):
+        entry = await life.propose(wanted)
+        if runs:
+            entry = await ended(journal, wanted.id)
+        assert entry.state == state
+        assert bool(systemd.starts) is runs
+
+
+async def test_a_forged_proposal_for_a_healthy_unit_does_not_run_alone(tmp_path):
+    systemd = FakeSystemd()
+    systemd.add(UNIT)
+    async with executor(tmp_path, systemd, Autonomy.AUTO_SAFE) as (life, _journal):
+        assert (await life.propose(request())).state == "asked"
+        assert (await life.propose(request(name="reset_failed_unit"))).state == "refused"
+        assert systemd.starts == []
+
+
+async def test_the_same_request_again_changes_nothing(tmp_path):
+    systemd, wanted = failed_unit(), request()
+    async with executor(tmp_path, systemd) as (life, journal):
+        for _ in range(3):
+            await life.propose(wanted)
+        assert len(await journal.events("", 0, 100, 0)) == 1
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"arguments": {"unit": "sshd.service"}},  # the id carries the digest of other arguments
+        {"host": "elsewhere"},
+        {"name": "run_shell"},
+    ],
+)
+async def test_a_request_that_does_not_hold_together_is_refused(tmp_path, forged):
+    async with executor(tmp_path, failed_unit()) as (life, journal):
+        with pytest.raises(Refused):
+            await life.propose(request().model_copy(update=forged))
+        assert await journal.entries() == ()
+
+
+async def test_an_approval_is_single_use_and_a_rejection_ends_it(tmp_path):
+    systemd, wanted = failed_unit(), request()
+    async with executor(tmp_path, systemd) as (life, journal):
+        await life.propose(wanted)
+        await life.reject(wanted.id, "root", "not now")
+        with pytest.raises(Refused, match="rejected"):
+            await life.approve(wanted.id, 0, "root")
+        with pytest.raises(NotFound):
+            await life.approve("zzzzzz", 0, "root")
+        assert systemd.starts == []
+        assert (await journal.find(wanted.id)).text == "rejected by root: not now"
+
+
+async def test_what_is_mended_meanwhile_is_not_done_any_more(tmp_path):
+    systemd, wanted = failed_unit(), request(name="reset_failed_unit")
+    async with executor(tmp_path, systemd) as (life, _journal):
+        await life.propose(wanted)
+        systemd.add(UNIT)
+        with pytest.raises(Refused, match="not failed"):
+            await life.approve(wanted.id, 0, "root")
+        assert systemd.starts == []
+
+
+async def test_an_approval_covers_no_more_than_the_person_saw(tmp_path):
+    systemd, wanted = failed_unit(), request()
+    async with executor(tmp_path, systemd) as (life, journal):
+        await life.propose(wanted)
+        entry = await journal.find(wanted.id)
+        assert entry.ruling.risk == "reversible"
+        systemd.add(UNIT)  # it runs again: a restart would now disrupt it
+        await life.approve(wanted.id, 0, "root")
+        entry = await ended(journal, wanted.id)
+        assert (entry.state, systemd.starts) == ("refused", [])
+        assert "has become disruptive" in entry.text
+
+
+async def test_a_restart_that_does_not_hold_is_a_failure(tmp_path):
+    systemd, wanted = failed_unit(stubborn={UNIT}), request()
+    async with executor(tmp_path, systemd) as (life, journal):
+        await life.propose(wanted)
+        await life.approve(wanted.id, 0, "root")
+        entry = await ended(journal, wanted.id)
+        assert entry.state == "failed"
+        assert entry.outcome.post_check_passed is False
+
+
+async def test_a_unit_that_dies_within_the_check_is_a_failure(tmp_path):
+    systemd, wanted = failed_unit(), request()
+    async with executor(tmp_path, systemd, post_check_seconds=1.0) as (life, journal):
+        await life.propose(wanted)
+        await life.approve(wanted.id, 0, "root")
+        while (await journal.find(wanted.id)).state != "ran":
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)
+        systemd.add(UNIT)  # systemd's Restart= brought it back under a new invocation
+        entry = await ended(journal, wanted.id)
+        assert entry.state == "failed"
+        assert "died" in entry.text
+
+
+async def test_nobody_decides_in_time(tmp_path):
+    systemd, wanted = failed_unit(), request()
+    async with executor(tmp_path, systemd, approval_expires_seconds=0.01) as (life, journal):
+        await life.propose(wanted)
+        assert (await ended(journal, wanted.id)).state == "expired"
+        with pytest.raises(Refused):
+            await life.approve(wanted.id, 0, "root")
+
+
+async def test_without_root_it_says_the_line_that_could(tmp_path):
+    systemd, wanted = failed_unit(), request()
+    async with executor(tmp_path, systemd, me=Me(1000, "ada", "boot1")) as (life, journal):
+        await life.propose(wanted)
+        with pytest.raises(Refused, match=f"runs as ada.*sudo systemctl restart -- {UNIT}"):
+            await life.approve(wanted.id, 1000, "ada")
+        assert (await journal.find(wanted.id)).state == "asked"
+
+
+# --- stopped at every step
+
+
+class Killed(BaseException):
+    """The process was killed here."""
+
+
+class DyingJournal(Journal):
+    """A journal whose process is killed before or after its n-th write."""
+
+    dies_at: tuple[int, str] = (0, "")
+    writes = 0
+
+    async def record(self, entry, kind, at):
+        DyingJournal.writes += 1
+        if (DyingJournal.writes, "before") == DyingJournal.dies_at:
+            raise Killed
+        entry = await super().record(entry, kind, at)
+        if (DyingJournal.writes, "after") == DyingJournal.dies_at:
+            raise Killed
+        return entry
+
+
+class DyingSystemd(FakeSystemd):
+    """A systemd whose caller is killed right after the action's unit has started."""
+
+    dies = False
+
+    async def start(self, action_id, commands, about):
+        await super().start(action_id, commands, about)
+        if self.dies:
+            self.dies = False
+            raise Killed
+
+
+POINTS = [(write, when) for write in range(1, 6) for when in ("before", "after")]
+
+
+@pytest.mark.parametrize("point", POINTS, ids=lambda point: f"{point[1]}-write-{point[0]}")
+@pytest.mark.parametrize("rebooted", [False, True], ids=["restart", "reboot"])
+async def test_killed_at_every_write_it_ends_once(tmp_path, point, rebooted):
+    systemd, wanted = failed_unit(), request()
+    DyingJournal.dies_at, DyingJournal.writes = point, 0
+    with suppress(Killed, BaseExceptionGroup, TimeoutError):
+        async with executor(tmp_path, systemd, journal_type=DyingJournal) as (life, journal):
+            await life.propose(wanted)
+            await life.approve(wanted.id, 0, "root")
+            async with asyncio.timeout(0.5):
+                await ended(journal, wanted.id)
+    if rebooted:
+        systemd.reboot()
+    async with executor(tmp_path, systemd) as (life, journal):
+        entry = await life.propose(wanted)
+        if entry.state == "asked":
+            with suppress(Refused):
+                await life.approve(wanted.id, 0, "root")
+        entry = await ended(journal, wanted.id)
+        assert systemd.starts.count(f"restart {UNIT}") <= 1
+        assert entry.state in {"succeeded", "unknown"}
+        if entry.state == "unknown":
+            assert entry.outcome.post_check_passed == (systemd.units[UNIT].active_state == "active")
+        numbers = [event.sequence for event in await journal.events("", 0, 100, 0)]
+        assert numbers == list(range(1, len(numbers) + 1))
+        assert [event.kind for event in await journal.events("", 0, 100, 0)].count("finished") == 1
+
+
+async def test_killed_after_the_start_it_re_adopts_what_runs(tmp_path):
+    systemd, wanted = DyingSystemd(), request()
+    systemd.add(UNIT, active="failed", result="exit-code")
+    systemd.dies = True
+    with suppress(Killed, BaseExceptionGroup, TimeoutError):
+        async with executor(tmp_path, systemd) as (life, journal):
+            await life.propose(wanted)
+            await life.approve(wanted.id, 0, "root")
+            async with asyncio.timeout(0.5):
+                await ended(journal, wanted.id)
+    async with executor(tmp_path, systemd) as (_life, journal):
+        entry = await ended(journal, wanted.id)
+    assert entry.state == "succeeded"
+    assert systemd.starts.count(f"restart {UNIT}") == 1
+    assert systemd.actions == {}  # released once the outcome was on record

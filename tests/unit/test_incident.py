@@ -1,0 +1,123 @@
+"""The incident's state machine: total, and exactly what ARCHITECTURE.md tabulates."""
+
+from datetime import timedelta
+
+import pytest
+
+from ai_sysadmin.core.incident import (
+    ENDED,
+    FaultCleared,
+    Investigated,
+    Judged,
+    Returned,
+    State,
+    advance,
+    attach,
+    open_incident,
+    reopens,
+)
+from ai_sysadmin.core.records import ExecutorEventKind, OutcomeKind, SymptomKind, Verdict
+from tests.builders import NOW, event, finished, incident, investigation, request, review, trigger
+
+ASKED = request()
+EVENTS = {
+    "judged benign": Judged(review(Verdict.BENIGN), 1, requested=False),
+    "judged watch": Judged(review(Verdict.WATCH), 1, requested=False),
+    "judged act, requested": Judged(review(Verdict.ACT), 1, requested=True),
+    "judged act, nothing to request": Judged(review(Verdict.ACT), 1, requested=False),
+    "judged escalate": Judged(review(Verdict.ESCALATE), 1, requested=False),
+    "investigated, requested": Investigated(investigation(), requested=True),
+    "investigated, nothing to request": Investigated(investigation(), requested=False),
+    "fault cleared": FaultCleared(NOW, "active again"),
+    "returned": Returned(trigger()),
+    "action refused": event(ASKED, ExecutorEventKind.REFUSED),
+    "action asked": event(ASKED, ExecutorEventKind.ASKED),
+    "action started": event(ASKED, ExecutorEventKind.STARTED),
+    "action rejected": event(ASKED, ExecutorEventKind.REJECTED),
+    "action expired": event(ASKED, ExecutorEventKind.EXPIRED),
+    "action recorded": event(ASKED, ExecutorEventKind.RECORDED),
+    "action succeeded": finished(ASKED, OutcomeKind.SUCCEEDED, passed=True),
+    "action failed": finished(ASKED, OutcomeKind.FAILED),
+    "action unknown, post-check passed": finished(ASKED, OutcomeKind.UNKNOWN, passed=True),
+    "action unknown, post-check failed": finished(ASKED, OutcomeKind.UNKNOWN, passed=False),
+}
+FROM_OPEN = {
+    "judged benign": State.DISMISSED,
+    "judged watch": State.OPEN,
+    "judged act, requested": State.OPEN,
+    "judged act, nothing to request": State.NEEDS_PERSON,
+    "judged escalate": State.INVESTIGATING,
+    "fault cleared": State.RESOLVED,
+    "action refused": State.NEEDS_PERSON,
+    "action asked": State.AWAITING_APPROVAL,
+    "action started": State.ACTING,
+    "action rejected": State.NEEDS_PERSON,
+    "action expired": State.NEEDS_PERSON,
+    "action recorded": State.NEEDS_PERSON,
+    "action succeeded": State.RESOLVED,
+    "action failed": State.NEEDS_PERSON,
+    "action unknown, post-check passed": State.RESOLVED,
+    "action unknown, post-check failed": State.NEEDS_PERSON,
+}
+
+
+@pytest.mark.parametrize("name", EVENTS)
+@pytest.mark.parametrize("state", State)
+def test_every_event_is_allowed_in_every_state(name, state):
+    moved = advance(incident(state=state), EVENTS[name])
+    assert moved.state in State
+
+
+@pytest.mark.parametrize(("name", "to"), FROM_OPEN.items())
+def test_an_open_incident_moves_as_tabulated(name, to):
+    assert advance(incident(), EVENTS[name]).state is to
+
+
+@pytest.mark.parametrize("name", sorted(set(EVENTS) - {"returned"}))
+@pytest.mark.parametrize("state", sorted(ENDED))
+def test_what_has_ended_only_comes_back_with_its_symptom(name, state):
+    ended = incident(state=state)
+    assert advance(ended, EVENTS[name]) == ended
+    assert advance(ended, EVENTS["returned"]).state is State.OPEN
+
+
+def test_a_judgement_does_not_take_an_incident_back_from_the_executor():
+    acting = incident(state=State.ACTING)
+    assert advance(acting, EVENTS["judged benign"]).state is State.ACTING
+
+
+def test_the_executor_measures_its_own_action_itself():
+    acting = incident(state=State.ACTING)
+    assert advance(acting, EVENTS["fault cleared"]) == acting
+
+
+def test_an_investigation_ends_with_its_request_or_with_a_person():
+    investigating = incident(state=State.INVESTIGATING)
+    assert advance(investigating, EVENTS["investigated, requested"]).state is State.INVESTIGATING
+    assert advance(investigating, EVENTS["investigated, nothing to request"]).state is State.NEEDS_PERSON
+
+
+def test_repetition_counts_and_is_no_new_evidence():
+    burst = trigger(SymptomKind.SEVERE_LOG, count=40)
+    once = attach(incident(), burst, known=False, at=NOW)
+    twice = attach(once, burst, known=True, at=NOW + timedelta(seconds=1))
+    assert twice.count == once.count + 40
+    assert twice.evidence_revision == once.evidence_revision
+    assert twice.evidence_at == once.evidence_at
+
+
+def test_a_burst_that_ends_in_the_units_failure_is_named_for_the_failure():
+    burst = open_incident(trigger(SymptomKind.BURST))
+    failed = attach(burst, trigger(), known=False, at=NOW)
+    assert failed.kind is SymptomKind.UNIT_FAILED
+    assert failed.title == "web.service failed (exit-code)"
+    assert attach(failed, trigger(SymptomKind.BURST), known=False, at=NOW).kind is SymptomKind.UNIT_FAILED
+
+
+def test_a_symptom_reopens_only_soon_after_the_end():
+    ended = incident(state=State.RESOLVED, resolved_at=NOW)
+    soon, late = trigger(at=NOW + timedelta(minutes=10)), trigger(at=NOW + timedelta(hours=2))
+    assert reopens(ended, soon, timedelta(hours=1))
+    assert not reopens(ended, late, timedelta(hours=1))
+    assert not reopens(ended, trigger(SymptomKind.SEVERE_LOG), timedelta(hours=1))
+    assert not reopens(incident(), soon, timedelta(hours=1))

@@ -1,0 +1,46 @@
+"""Autonomy × risk: the whole table, and what must hold for any input."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ai_sysadmin.actions.policy import rule
+from ai_sysadmin.core.records import Decision, Risk
+from ai_sysadmin.core.settings import Autonomy, Policy
+
+PROTECTED = Policy().protected_units
+TABLE = {
+    #                     read_only  reversible  disruptive  destructive
+    Autonomy.OBSERVE: ("run", "record", "record", "record"),
+    Autonomy.SUGGEST: ("run", "ask", "ask", "ask"),
+    Autonomy.AUTO_SAFE: ("run", "run", "ask", "ask"),
+    Autonomy.AUTO_FULL: ("run", "run", "run", "ask"),
+}
+
+
+@pytest.mark.parametrize("autonomy", Autonomy)
+@pytest.mark.parametrize("risk", Risk)
+def test_the_table(autonomy, risk):
+    assert rule(risk, "web.service", autonomy, PROTECTED).decision == TABLE[autonomy][risk.level]
+
+
+@pytest.mark.parametrize("unit", ["sshd.service", "dbus.service", "systemd-logind.service", "ai-sysadmin-api.service"])
+@pytest.mark.parametrize("risk", [risk for risk in Risk if risk is not Risk.READ_ONLY])
+def test_any_change_to_a_protected_unit_asks_at_every_level(unit, risk):
+    ruling = rule(risk, unit, Autonomy.AUTO_FULL, PROTECTED)
+    assert ruling.decision is Decision.ASK
+    assert ruling.risk is Risk.DESTRUCTIVE
+
+
+@given(st.sampled_from(Risk), st.text(max_size=40), st.sampled_from(list(Autonomy)[1:]))
+def test_raising_autonomy_never_takes_a_right_away(risk, unit, autonomy):
+    order = [Decision.RECORD, Decision.ASK, Decision.RUN]
+    lower = list(Autonomy)[list(Autonomy).index(autonomy) - 1]
+    before, after = rule(risk, unit, lower, PROTECTED).decision, rule(risk, unit, autonomy, PROTECTED).decision
+    assert order.index(after) >= order.index(before)
+
+
+@given(st.sampled_from(Risk), st.text(max_size=40), st.sampled_from(Autonomy))
+def test_destruction_never_runs_alone(risk, unit, autonomy):
+    ruling = rule(risk, unit, autonomy, PROTECTED)
+    assert not (ruling.risk is Risk.DESTRUCTIVE and ruling.decision is Decision.RUN)
