@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -75,6 +76,8 @@ class ExecutorClient:
             return await reader.readuntil(b"\n")
         finally:
             writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
 
 
 def _checked(line: bytes) -> Answer:

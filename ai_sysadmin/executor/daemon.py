@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ai_sysadmin.core.clock import SystemClock
-from ai_sysadmin.core.errors import AiSysadminError
+from ai_sysadmin.core.errors import SettingsError
 from ai_sysadmin.core.settings import Autonomy, Settings
 from ai_sysadmin.executor.journal import Journal
 from ai_sysadmin.executor.life import Life, Me
@@ -22,15 +22,18 @@ from ai_sysadmin.sources.units import SystemdUnits
 _ORDINARY = {Autonomy.AUTO_SAFE: Autonomy.SUGGEST, Autonomy.AUTO_FULL: Autonomy.SUGGEST}
 
 
-async def run(settings: Settings, proposers: int = -1) -> None:
+async def run(settings: Settings, policy_file: Path | None = None, proposers: int = -1) -> None:
     """Be the executor until told to stop.
 
     Args:
+        policy_file: the file that the settings came from.
         proposers: the group that may propose, where the sockets are not systemd's but made here.
 
     Raises:
+        SettingsError: others than root could have written the policy.
         StoreUnavailable: its journal cannot be opened.
     """
+    check_policy_file(policy_file, os.geteuid())
     settings = capped(settings, os.geteuid())
     directory = settings.executor.state_dir
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -68,14 +71,14 @@ def check_policy_file(path: Path | None, uid: int) -> None:
     """Refuse a policy that anybody but root could have written.
 
     Raises:
-        AiSysadminError: the file, or its directory, belongs to somebody else or is open to others.
+        SettingsError: the file, or its directory, belongs to somebody else or is open to others.
     """
     if uid != 0 or path is None:
         return
     for place in (path.resolve(), path.resolve().parent):
         status = place.stat()
         if status.st_uid != 0 or status.st_mode & 0o022:
-            raise AiSysadminError(
+            raise SettingsError(
                 f"{place} could have been written by others than root, so the executor does not trust the policy "
                 f"in it: `chown root {place}; chmod go-w {place}`"
             )

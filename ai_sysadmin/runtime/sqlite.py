@@ -67,13 +67,15 @@ class Database:
 
     def _open(self) -> None:
         try:
+            # SQLite itself would ask for 0644; who else may write is the umask's to say, not SQLite's
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o666))
             connection = sqlite3.connect(self.path, timeout=10, isolation_level=None, check_same_thread=False)
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute(f"PRAGMA synchronous={'FULL' if self._durable else 'NORMAL'}")
             connection.execute("PRAGMA foreign_keys=ON")
             self._migrate(connection)
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             raise StoreUnavailable(
                 f"the database {self.path} cannot be opened: {error}; "
                 f"is its directory writable by uid {os.geteuid()}, and is there room on its disk?"
