@@ -1,0 +1,26 @@
+# make run    the whole suite in the foreground, in an environment of its own; ARGS="--models DIR" and the like
+# make test   everything that must hold, the quickest first
+# make lint   the first seconds of that
+
+.PHONY: run test lint bench test-crash lock
+
+run:
+	@exec tools/bootstrap base ai-sysadmin up $(ARGS)
+
+test:
+	@exec tools/bootstrap dev tools/test
+
+lint:
+	@exec tools/bootstrap dev tools/test lint
+
+# every measurement that is kept; each says what it measured
+bench:
+	@tools/bootstrap dev sh -ec 'for each in bench/*.py; do echo "== $$each"; python "$$each"; done'
+
+# kill every service at every stage: at least thirty times
+test-crash:
+	@exec tools/bootstrap dev python -m pytest -q tests/system/test_crash.py $(ARGS)
+
+# pin the requirements anew; ARGS=--upgrade takes newer versions
+lock:
+	@exec tools/lock $(ARGS)

@@ -1,0 +1,187 @@
+"""What module.nix declares, for the options a person writes."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from ai_sysadmin.core.settings import Autonomy, Settings
+from ai_sysadmin.runtime import settings_file
+from tests.nixos.evaluate import EvaluationFailed, System, evaluate
+
+SERVICES = ("trigger-monitor", "review-model", "meta-model", "api", "executor")
+LAYERS = ("trigger", "review", "meta")
+SETTINGS = "ai-sysadmin/settings.json"
+
+
+def load(system: System, directory: Path) -> Settings:
+    """Read the generated settings as the services do, once the program accepts the file."""
+    path = directory / "settings.json"
+    path.write_text(system.etc[SETTINGS])
+    settings_file.load(path)
+    # below /etc nothing is moved to a directory of the user who runs this
+    return Settings.model_validate_json(system.etc[SETTINGS])
+
+
+def test_one_line_is_enough():
+    system = evaluate(enable=True)
+    assert {f"ai-sysadmin-{name}.service" for name in SERVICES} <= set(system.units)
+    assert not system.failedAssertions
+    assert not system.warnings
+    assert not any(name.startswith("llama-") for name in system.units), "no model file was named"
+
+
+def test_disabled_means_nothing_at_all():
+    system = evaluate(enable=False)
+    assert (system.units, system.etc, system.users, system.groups, system.tmpfiles) == ({}, {}, {}, [], [])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"autonomyLevel": "auto-everything"}, "services.ai-sysadmin.autonomyLevel'.*auto-full.*auto-everything"),
+        ({"operators": "alice"}, "services.ai-sysadmin.operators'.*list"),
+        ({"autonomylevel": "suggest"}, "services.ai-sysadmin.autonomylevel' does not exist"),
+        ({"llama-cpp": {"models": {"review": {"port": 70000}}}}, "models.review.port'.*port"),
+        ({"llama-cpp": {"models": {"reveiw": {}}}}, "models.reveiw' does not exist"),
+    ],
+)
+def test_a_mistake_is_an_error_that_names_it(options, said):
+    with pytest.raises(EvaluationFailed) as failed:
+        evaluate(enable=True, **options)
+    assert re.search(said, str(failed.value), re.DOTALL)
+
+
+def test_every_autonomy_level_of_the_program_and_no_other():
+    module = (Path(__file__).parents[2] / "module.nix").read_text()
+    declared = re.search(r"autonomyLevel = .*?enum \[(.*?)\]", module, re.DOTALL)
+    assert declared
+    assert set(re.findall(r'"([\w-]+)"', declared.group(1))) == set(Autonomy)
+
+
+def test_the_generated_settings_are_the_programs_own(tmp_path):
+    assert load(evaluate(enable=True), tmp_path) == Settings()
+
+
+def test_options_reach_the_settings(tmp_path):
+    system = evaluate(
+        enable=True,
+        aiName="Jarvis",
+        autonomyLevel="auto-safe",
+        operators=["alice"],
+        settings={"trigger_monitor": {"history_hours": 48}, "api": {"port": 9083}},
+        **{"llama-cpp": {"models": {"review": {"port": 9081}}}},
+    )
+    settings = load(system, tmp_path)
+    assert (settings.ai_name, settings.autonomy_level, settings.operators) == ("Jarvis", "auto-safe", ("alice",))
+    assert (settings.trigger_monitor.history_hours, settings.api.port) == (48, 9083)
+    assert settings.backends.review.url == "http://127.0.0.1:9081"
+
+
+def test_settings_win_over_the_options_beside_them(tmp_path):
+    system = evaluate(enable=True, autonomyLevel="suggest", settings={"autonomy_level": "observe"})
+    assert load(system, tmp_path).autonomy_level is Autonomy.OBSERVE
+
+
+def test_the_build_checks_the_settings_that_are_installed():
+    (check,) = evaluate(enable=True).checks
+    assert re.search(r"/bin/ai-sysadmin config check --settings /nix/store/\S+-settings.json", check)
+
+
+@pytest.mark.parametrize("name", ["state_dir", "runtime_dir"])
+def test_directories_that_the_units_give_cannot_be_moved_by_settings(name):
+    (said,) = evaluate(enable=True, settings={name: "/elsewhere"}).failedAssertions
+    assert name in said
+
+
+def test_the_suites_own_users_are_no_operators():
+    (said,) = evaluate(enable=True, operators=["ai-sysadmin-api"]).failedAssertions
+    assert "operators" in said
+
+
+def test_no_name_derives_from_the_display_name():
+    plain, named = evaluate(enable=True), evaluate(enable=True, aiName="Jarvis")
+    assert (plain.units.keys(), plain.users, plain.tmpfiles) == (named.units.keys(), named.users, named.tmpfiles)
+    assert plain.units["ai-sysadmin-api.service"] == named.units["ai-sysadmin-api.service"]
+
+
+def test_the_users_are_those_that_the_executor_never_takes_for_operators(suite):
+    assert set(suite.users) == set(Settings().executor.service_users)
+    assert suite.users["ai-sysadmin"]["extraGroups"] == ["systemd-journal"]
+    assert set(suite.users["ai-sysadmin-api"]["extraGroups"]) == {"ai-sysadmin", "systemd-journal"}
+
+
+def test_the_sockets_are_where_the_settings_say(suite, tmp_path):
+    settings = load(suite, tmp_path)
+    expected = {
+        "ai-sysadmin-executor-propose": (settings.propose_socket, "propose", "0660", "ai-sysadmin-executor"),
+        "ai-sysadmin-executor-operate": (settings.operate_socket, "operate", "0666", "ai-sysadmin-executor"),
+        "ai-sysadmin-api": (settings.api_socket, "api", "0666", None),
+    }
+    for unit, (path, name, mode, service) in expected.items():
+        lines = suite.units[f"{unit}.socket"].splitlines()
+        assert {f"ListenStream={path}", f"FileDescriptorName={name}", f"SocketMode={mode}"} <= set(lines)
+        assert not service or f"Service={service}.service" in lines
+
+
+def test_the_directories_are_where_the_settings_say(suite, tmp_path):
+    settings = load(suite, tmp_path)
+    assert f"d {settings.state_dir} 2770 ai-sysadmin ai-sysadmin -" in suite.tmpfiles
+    assert f"d {settings.runtime_dir} 0755 root root -" in suite.tmpfiles
+    assert f"StateDirectory={settings.executor.state_dir.name}" in suite.service("ai-sysadmin-executor")
+
+
+def test_model_servers_are_where_the_backends_look(suite, tmp_path):
+    backends = load(suite, tmp_path).backends
+    for layer in LAYERS:
+        (start,) = [line for line in suite.service(f"llama-{layer}") if line.startswith("ExecStart=")]
+        port = getattr(backends, layer).loopback_port
+        assert f'"-m" "/srv/models/{layer}.gguf" "--alias" "{layer}"' in start
+        assert f'"--host" "127.0.0.1" "--port" "{port}"' in start
+
+
+def test_a_slot_has_the_context_that_was_asked_for():
+    meta = {"model": "/m.gguf", "contextSize": 1000, "parallel": 3, "threads": 2, "extraFlags": ["-ngl", "99"]}
+    system = evaluate(enable=True, **{"llama-cpp": {"models": {"meta": meta}}})
+    (start,) = [line for line in system.service("llama-meta") if line.startswith("ExecStart=")]
+    assert '"-c" "3000" "-np" "3"' in start
+    assert start.endswith('"-t" "2" "-ngl" "99"')
+
+
+def test_every_service_is_started_supervised_and_stopped_together(suite):
+    for name in SERVICES:
+        lines = set(suite.service(f"ai-sysadmin-{name}"))
+        assert {"Type=notify", "WatchdogSec=60", "Restart=always", "RestartPreventExitStatus=78"} <= lines
+        assert {"Slice=ai-sysadmin.slice", "PartOf=ai-sysadmin.target"} <= lines
+        assert suite.wanted[f"ai-sysadmin-{name}.service"] == ["ai-sysadmin.target"]
+    assert suite.wanted["ai-sysadmin.target"] == ["multi-user.target"]
+
+
+def test_a_switch_leaves_the_executor_running(suite):
+    assert suite.unchanged == ["ai-sysadmin-executor"]
+
+
+def test_only_the_executor_is_root_and_it_has_neither_network_nor_capability(suite):
+    for name in SERVICES:
+        lines = suite.service(f"ai-sysadmin-{name}")
+        assert ("User=ai-sysadmin" in lines or "User=ai-sysadmin-api" in lines) == (name != "executor")
+        assert not any(line.startswith("PrivateUsers=") for line in lines)
+    executor = suite.service("ai-sysadmin-executor")
+    assert {"PrivateNetwork=true", "RestrictAddressFamilies=AF_UNIX", "CapabilityBoundingSet="} <= set(executor)
+    assert "RestrictAddressFamilies=AF_INET" not in executor
+
+
+def test_nothing_leaves_this_host_unless_it_was_allowed():
+    remote = {"backends": {"meta": {"url": "https://models.example", "allow_remote": True}}}
+    here, there = evaluate(enable=True), evaluate(enable=True, settings=remote)
+    for name in ("trigger-monitor", "review-model", "meta-model", "api"):
+        assert "IPAddressDeny=any" in here.service(f"ai-sysadmin-{name}")
+        assert "IPAddressDeny=any" not in there.service(f"ai-sysadmin-{name}")
+    assert json.loads(there.etc[SETTINGS])["backends"]["meta"]["url"] == "https://models.example"
+
+
+def test_an_api_that_listens_elsewhere_can_be_reached_there():
+    system = evaluate(enable=True, settings={"api": {"host": "0.0.0.0"}})
+    assert "IPAddressDeny=any" not in system.service("ai-sysadmin-api")
+    assert "IPAddressDeny=any" in system.service("ai-sysadmin-review-model")

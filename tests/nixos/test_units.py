@@ -1,0 +1,45 @@
+"""systemd's own judgement of the rendered units."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SERVICES = ("trigger-monitor", "review-model", "meta-model", "api")
+# What they reach on systemd 252: services 1.4, executor 0.7, model servers 1.2; the rest is room for other versions.
+MOST_EXPOSED = {
+    **{f"ai-sysadmin-{name}": 2.0 for name in SERVICES},
+    "ai-sysadmin-executor": 1.5,
+    **{f"llama-{layer}": 2.0 for layer in ("trigger", "review", "meta")},
+}
+
+
+def analyze(*argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["systemd-analyze", *argv], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_systemd_understands_every_line(root: Path, suite):
+    done = analyze("verify", "--man=no", "--recursive-errors=one", f"--root={root}", *sorted(suite.units))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_line_systemd_does_not_know_would_be_noticed(root: Path):
+    wrong = root / "etc/systemd/system/wrong.service"
+    wrong.write_text("[Service]\nExecStart=/bin/true\nProtectEverything=yes\n")
+    done = analyze("verify", "--man=no", "--recursive-errors=one", f"--root={root}", wrong.name)
+    wrong.unlink()
+    assert done.returncode
+    assert "ProtectEverything" in done.stderr
+
+
+@pytest.mark.parametrize("unit", MOST_EXPOSED)
+def test_exposure(root: Path, unit: str):
+    threshold = str(round(MOST_EXPOSED[unit] * 10))
+    done = analyze(
+        "security", "--offline=true", "--no-pager", f"--threshold={threshold}", f"--root={root}", f"{unit}.service"
+    )
+    level = re.search(r"Overall exposure level for \S+: ([\d.]+)", done.stdout)
+    assert level, done.stderr
+    print(f"{unit}: exposure {level.group(1)}, at most {MOST_EXPOSED[unit]}")
+    assert done.returncode == 0, done.stdout
