@@ -12,7 +12,7 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ai_sysadmin.core.errors import Refused
-from ai_sysadmin.core.records import ProposedAction, Risk, SymptomKind, UnitName
+from ai_sysadmin.core.records import ProposedAction, Risk, UnitName
 from ai_sysadmin.sources.units import UnitStatus
 
 Argv = tuple[str, ...]
@@ -127,7 +127,7 @@ def validate(name: str, arguments: dict[str, str]) -> UnitAction:
         raise Refused(f"{name} does not take {where} = {fault['input']!r}: {fault['msg']}") from error
 
 
-def candidates(seen: UnitStatus, kind: SymptomKind) -> tuple[ProposedAction, ...]:
+def candidates(seen: UnitStatus) -> tuple[ProposedAction, ...]:
     """Return what could mend a unit as it now stands, most likely first; nothing where nothing would help."""
     if seen.active_state != "failed":
         return ()

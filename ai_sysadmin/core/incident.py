@@ -136,7 +136,8 @@ _RANK = (
 def attach(incident: Incident, trigger: Trigger, known: bool, at: datetime) -> Incident:
     """Return the incident with one more trigger: a new fingerprint is new evidence, a known one only counts.
 
-    The strongest symptom names the incident: a burst that ends in the unit's failure becomes that failure.
+    The strongest symptom names the incident: a burst that ends in the unit's failure becomes that failure. A new
+    fault takes the incident back to ``open`` from where a judgement of the old evidence had left it.
     """
     changes: dict[str, object] = {
         "count": incident.count + trigger.count,
@@ -146,6 +147,8 @@ def attach(incident: Incident, trigger: Trigger, known: bool, at: datetime) -> I
         changes |= {"evidence_revision": incident.evidence_revision + 1, "evidence_at": at}
     if trigger.opens and _RANK.index(trigger.kind) < _RANK.index(incident.kind):
         changes |= {"kind": trigger.kind, "title": title_of(trigger)}
+    if trigger.opens and not known and incident.state in {State.INVESTIGATING, State.NEEDS_PERSON}:
+        changes |= {"state": State.OPEN, "note": ""}
     return incident.model_copy(update=changes)
 
 

@@ -13,12 +13,14 @@ from ai_sysadmin.sources.units import UnitStatus
 
 @dataclass
 class FakeSystemd:
-    """Units by name. ``stubborn`` units fail again whatever is done; ``starts`` lists every command that ran."""
+    """Units by name. ``stubborn`` units fail again whatever is done; ``starts`` lists every command that ran,
+    ``about`` what each action's unit would tell the journal."""
 
     units: dict[str, UnitStatus] = field(default_factory=dict)
     stubborn: set[str] = field(default_factory=set)
     actions: dict[str, ActionUnit] = field(default_factory=dict)
     starts: list[str] = field(default_factory=list)
+    about: dict[str, dict[str, str]] = field(default_factory=dict)
     _invocations: int = 0
 
     def add(self, name: str, *, active: str = "active", result: str = "success") -> None:
@@ -50,6 +52,7 @@ class FakeSystemd:
     async def start(self, action_id: str, commands: Sequence[Sequence[str]], about: Mapping[str, str]) -> None:
         if action_id in self.actions:
             return
+        self.about[action_id] = dict(about)
         status = 0
         for _program, verb, _dashes, unit in commands:
             self.starts.append(f"{verb} {unit}")

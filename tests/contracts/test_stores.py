@@ -296,6 +296,5 @@ async def test_two_processes_share_one_database(tmp_path):
 
 async def test_a_database_that_cannot_be_opened_says_what_to_look_at(tmp_path):
     (tmp_path / "state.db").mkdir()
-    with pytest.raises(StoreUnavailable, match="state.db"):
-        async with open_stores(tmp_path / "state.db", HOST):
-            pass
+    with pytest.raises(StoreUnavailable, match=r"state\.db"):
+        await open_stores(tmp_path / "state.db", HOST).__aenter__()

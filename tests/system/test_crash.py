@@ -83,7 +83,7 @@ def test_killed_at_a_stage_the_incident_ends_the_same(story: Story, victim: str,
     killer = arm(story, victim, event)
     unit = story.fail(f"{victim}_{event}")
     action = story.pending(unit)
-    approved = ["actions", "approve", action["request"]["id"]]
+    approved = ["actions", "approve", action["id"]]
     machine.eventually(
         lambda: story.cli(*approved).exit_status == 0 or not story.actions(unit, "asked"), "it is approved", 20
     )
@@ -106,7 +106,7 @@ def check_the_end(story: Story, unit: str) -> None:
     else:
         assert (incident["state"], action["state"]) == ("resolved", "succeeded")
         assert len(starts(story, unit)) == 2  # the one that failed, and one restart
-    assert len(starts(story, f"ai-sysadmin-action-{action['request']['id']}.service")) <= 1
+    assert len(starts(story, f"ai-sysadmin-action-{action['id']}.service")) <= 1
 
 
 def starts(story: Story, unit: str) -> list[dict[str, Any]]:

@@ -40,16 +40,16 @@ def in_order(steps: list[str], events: list[str]) -> bool:
 def test_a_failed_unit_is_noticed_judged_approved_restarted_and_resolved(suite_machine: Machine, story: Story) -> None:
     unit = story.fail("flow")
     action = story.pending(unit)
-    assert action["request"]["name"] == "restart_unit"
-    assert action["request"]["arguments"] == {"unit": unit}
+    assert action["name"] == "restart_unit"
+    assert action["arguments"] == {"unit": unit}
     waiting = story.ends(unit, "awaiting_approval")
 
-    refused = story.cli("actions", "approve", action["request"]["id"], user="bob")
+    refused = story.cli("actions", "approve", action["id"], user="bob")
     assert refused.exit_status == 3, refused
     assert story.actions(unit, "asked"), "a refused approval changed the action"
     assert suite_machine.show(unit, "ActiveState")["ActiveState"] == "failed"
 
-    story.cli("actions", "approve", action["request"]["id"], user="alice").ok()
+    story.cli("actions", "approve", action["id"], user="alice").ok()
     resolved = story.ends(unit, "resolved")
     assert resolved["id"] == waiting["id"]
     assert suite_machine.show(unit, "ActiveState")["ActiveState"] == "active"
@@ -87,7 +87,7 @@ def test_without_any_model_the_rules_do_it(suite_machine: Machine, story: Story)
     status = story.cli("status").json
     assert status["state"] == "degraded"
     assert any("review" in reason for reason in status["reasons"]), status["reasons"]
-    story.cli("actions", "approve", action["request"]["id"]).ok()
+    story.cli("actions", "approve", action["id"]).ok()
     resolved = story.ends(unit, "resolved")
     detail = story.cli("incidents", "show", resolved["id"]).ok().json
     assert detail["reviews"][0]["judged_by"] == "rules"

@@ -121,3 +121,16 @@ def test_a_symptom_reopens_only_soon_after_the_end():
     assert not reopens(ended, late, timedelta(hours=1))
     assert not reopens(ended, trigger(SymptomKind.SEVERE_LOG), timedelta(hours=1))
     assert not reopens(incident(), soon, timedelta(hours=1))
+
+
+@pytest.mark.parametrize("state", [State.INVESTIGATING, State.NEEDS_PERSON])
+def test_a_new_fault_opens_again_what_was_left_to_a_person(state):
+    left = incident(state=state, kind=SymptomKind.BURST)
+    assert attach(left, trigger(), known=False, at=NOW).state is State.OPEN
+    assert attach(left, trigger(), known=True, at=NOW).state is state
+    assert attach(left, trigger(SymptomKind.SEVERE_LOG), known=False, at=NOW).state is state
+
+
+def test_a_new_fault_does_not_take_an_incident_from_the_executor():
+    acting = incident(state=State.ACTING, kind=SymptomKind.BURST)
+    assert attach(acting, trigger(), known=False, at=NOW).state is State.ACTING

@@ -1,0 +1,137 @@
+"""What code can tell from an evidence pack by itself, before and without any model. Pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from ai_sysadmin.actions.catalogue import candidates
+from ai_sysadmin.context.defuse import fenced, one_line
+from ai_sysadmin.core.incident import Incident
+from ai_sysadmin.core.records import EvidencePack, ProposedAction, SymptomKind
+from ai_sysadmin.sources.units import UnitStatus
+
+NO_ACTION = "none"
+MEASURED_KINDS = frozenset({SymptomKind.UNIT_FAILED, SymptomKind.START_LIMIT_HIT, SymptomKind.OOM_KILL})
+"""Symptoms that systemd itself measured, as against what a log only says."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """An incident and its evidence, with what follows from them.
+
+    ``choices`` are the actions that could help, by the id under which a model may name them, strongest first.
+    ``status`` is none where the unit's state is not known, or where the incident is of no unit.
+    """
+
+    incident: Incident
+    pack: EvidencePack
+    status: UnitStatus | None
+    choices: dict[str, ProposedAction]
+
+    @property
+    def failed(self) -> bool:
+        """Tell whether the unit is measured failed."""
+        return self.status is not None and self.status.active_state == "failed"
+
+    @property
+    def gaps(self) -> tuple[str, ...]:
+        """Return what could not be looked up, in words."""
+        return tuple(f"{piece.title}: {piece.text}" for piece in self.pack.pieces if piece.kind == "unavailable")
+
+    @property
+    def remedy(self) -> ProposedAction | None:
+        """Return what the rules would do about a measured failure; none: no such failure, or nothing known to help."""
+        return next(iter(self.choices.values()), None) if self.failed else None
+
+
+def facts_of(incident: Incident, pack: EvidencePack) -> Facts:
+    status = status_in(pack)
+    actions = candidates(status) if status else ()
+    return Facts(incident=incident, pack=pack, status=status, choices=_named(actions))
+
+
+def status_in(pack: EvidencePack) -> UnitStatus | None:
+    """Read a unit's state back from its piece of evidence; none: the pack holds no such piece."""
+    for piece in pack.pieces:
+        if piece.kind == "unit_status":
+            try:
+                return UnitStatus.model_validate(piece.facts)
+            except ValidationError:  # a pack that another version wrote: its state counts as not known
+                return None
+    return None
+
+
+def _named(actions: Iterable[ProposedAction]) -> dict[str, ProposedAction]:
+    named: dict[str, ProposedAction] = {}
+    for number, action in enumerate(actions, start=1):
+        named[action.name if action.name not in named else f"{action.name}_{number}"] = action
+    return named
+
+
+def cause_of(facts: Facts) -> str:
+    """Say what is wrong as far as it was measured."""
+    status, incident = facts.status, facts.incident
+    if status is None:
+        return incident.title
+    if incident.kind is SymptomKind.OOM_KILL or (facts.failed and status.result == "oom-kill"):
+        return f"{status.name} was killed for lack of memory"
+    if not facts.failed:
+        return f"{incident.title}; {status.name} is now {status.active_state} ({status.sub_state})"
+    if status.load_state != "loaded":
+        return f"{status.name} failed, and its unit file is gone ({status.load_state})"
+    how = _RESULTS.get(status.result, status.result).replace("#", str(status.exit_status))
+    return f"{status.name} failed: {how}"
+
+
+_RESULTS = {
+    "exit-code": "its process ended with exit status #",
+    "signal": "its process was killed by signal #",
+    "core-dump": "its process crashed with signal # and left a core dump",
+    "timeout": "it took too long to start or stop",
+    "watchdog": "it gave no sign of life in time",
+    "start-limit-hit": "it was started too often in a short time",
+    "resources": "systemd lacked what it needs to start it",
+    "protocol": "it did not say that it was ready",
+    "dependency": "a unit that it needs failed",
+    "oom-kill": "it was killed for lack of memory",
+}
+
+
+@dataclass(frozen=True)
+class Citation:
+    """Which pieces of evidence a reply rests on; ``fault`` says why they do not count, empty when they do."""
+
+    ids: tuple[str, ...]
+    fault: str = ""
+
+
+def citation(pack: EvidencePack, cited: Sequence[str]) -> Citation:
+    """Check what a reply cites: at least one piece, and only pieces that there are."""
+    unknown = sorted(set(cited) - pack.ids())
+    ids = tuple(sorted(set(cited) & pack.ids()))
+    if unknown:
+        return Citation(ids, f"it cites {one_line(', '.join(unknown), 80)}, which is no evidence here")
+    return Citation(ids, "" if ids else "it cites no evidence")
+
+
+def evidence_text(pack: EvidencePack, most_log_characters: int | None = None) -> str:
+    """Return all pieces fenced for a prompt; a log may be cut to its newest lines."""
+    return "\n\n".join(
+        fenced(
+            f"{piece.id} {piece.kind}: {piece.title}",
+            piece.text
+            if most_log_characters is None or piece.kind != "unit_log"
+            else piece.text[len(piece.text) - min(len(piece.text), most_log_characters) :],
+        )
+        for piece in pack.pieces
+    )
+
+
+def choices_text(facts: Facts) -> str:
+    """Say which actions a model may name, one a line."""
+    lines = [
+        f"- {choice}: {action.name} " + ", ".join(f"{key} = {value}" for key, value in action.arguments.items())
+        for choice, action in facts.choices.items()
+    ]
+    return "\n".join([*lines, f"- {NO_ACTION}: none of these would help"])

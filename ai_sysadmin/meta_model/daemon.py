@@ -1,0 +1,177 @@
+"""The meta model's work in the background: claim an escalated incident, investigate it, hand on what follows."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from ai_sysadmin.context.condition import Condition
+from ai_sysadmin.context.evidence import JournalLookup, gather
+from ai_sysadmin.context.facts import Facts, facts_of
+from ai_sysadmin.core.clock import Clock
+from ai_sysadmin.core.errors import BackendUnavailable, ModelMisbehaved
+from ai_sysadmin.core.records import ActionRequest, EvidencePack, Investigation, Origin, Review
+from ai_sysadmin.core.settings import MetaModel
+from ai_sysadmin.llm_backend import ModelServer, ReplyDoesNotFit
+from ai_sysadmin.llm_backend.structured import reply_to_longest
+from ai_sysadmin.meta_model import decide, rules
+from ai_sysadmin.runtime.service import Heartbeat
+from ai_sysadmin.sources.units import Units
+from ai_sysadmin.stores import Claim, InvestigationStore
+
+log = logging.getLogger(__name__)
+
+SERVICE = "meta-model"
+WITHOUT_MODEL = "escalations are investigated by rules, and chat answers with reports"
+POLL_SECONDS = 0.2
+_BEFORE_LEASE_ENDS_SECONDS = 10.0
+_GATHERING_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Investigator:
+    """Investigates one incident at a time; without the model, by rules.
+
+    ``temperature`` is the model's; ``within_seconds`` bounds one investigation with all its calls.
+    """
+
+    model: ModelServer
+    condition: Condition
+    clock: Clock
+    max_reply_tokens: int
+    max_model_calls: int
+    within_seconds: float
+    temperature: float = 0.2
+
+    @classmethod
+    def of(
+        cls, model: ModelServer, condition: Condition, clock: Clock, settings: MetaModel, max_model_calls: int
+    ) -> "Investigator":
+        return cls(
+            model=model,
+            condition=condition,
+            clock=clock,
+            max_reply_tokens=settings.max_reply_tokens,
+            max_model_calls=max_model_calls,
+            within_seconds=max(1.0, settings.lease_seconds - _BEFORE_LEASE_ENDS_SECONDS),
+        )
+
+    async def investigate(self, facts: Facts, claim: Claim) -> Investigation:
+        """Return what was found, always. Raises: StoreUnavailable (its own condition cannot be noted)."""
+        if claim.model_calls >= self.max_model_calls:
+            spent = f"{claim.model_calls} model calls were spent on this incident already"
+            return rules.investigate(facts, spent, self.clock.now())
+        if any(_saw_the_same(review, facts) for review in claim.reviews):
+            nothing_more = "the review model judged this very evidence, and there is no more of it yet"
+            return rules.investigate(facts, nothing_more, self.clock.now())
+        try:
+            found = await self._by_model(facts, claim.reviews)
+        except BackendUnavailable as error:
+            await self.condition.is_degraded(f"{error}; {WITHOUT_MODEL}")
+            return rules.investigate(facts, str(error), self.clock.now())
+        except ModelMisbehaved as error:
+            calls = error.calls if isinstance(error, ReplyDoesNotFit) else 0
+            unusable = rules.investigate(facts, f"its reply is unusable: {error}", self.clock.now())
+            return unusable.model_copy(update={"model_calls": calls})
+        await self.condition.is_ok(f"{self.model.name} model at {self.model.url} answers")
+        return found
+
+    async def _by_model(self, facts: Facts, reviews: Sequence[Review]) -> Investigation:
+        reply, completion, calls = await reply_to_longest(
+            self.model,
+            decide.prompts(facts, reviews),
+            decide.reply_model(facts),
+            within_seconds=self.within_seconds,
+            max_tokens=self.max_reply_tokens,
+            temperature=self.temperature,
+        )
+        return decide.investigated(facts, reply, completion.model, calls, self.clock.now())
+
+
+@dataclass(frozen=True)
+class Investigations:
+    """The loop over escalations, and what it needs. ``log_lines`` of a unit's journal become evidence."""
+
+    host: str
+    store: InvestigationStore
+    units: Units
+    journal_lookup: JournalLookup
+    investigator: Investigator
+    clock: Clock
+    heart: Heartbeat
+    settings: MetaModel
+    log_lines: int
+    worker: str = SERVICE
+
+    async def investigate_forever(self) -> None:
+        """Investigate escalations as they come. Raises: StoreUnavailable."""
+        while True:
+            if not await self.investigate_next():
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def investigate_next(self) -> bool:
+        """Investigate the oldest escalation; tell whether there was one. Raises: StoreUnavailable."""
+        lease = timedelta(seconds=self.settings.lease_seconds)
+        claim = await self.store.claim_investigation(self.worker, lease=lease, now=self.clock.now())
+        if claim is None:
+            return False
+        with self.heart.within(self.settings.lease_seconds + _GATHERING_SECONDS, "an investigation"):
+            await self._investigate(claim)
+        return True
+
+    async def _investigate(self, claim: Claim) -> None:
+        """Take one claim to its end; give it back where that fails or is cancelled."""
+        incident = claim.incident
+        started = _fields(incident.id, "investigation_started", unit=incident.unit)
+        log.info("investigation started: %s", incident.title, extra=started)
+        finished = False
+        try:
+            pack = await gather(
+                incident,
+                claim.symptoms,
+                self.units,
+                self.journal_lookup,
+                log_lines=self.log_lines,
+                now=self.clock.now(),
+            )
+            found = await self.investigator.investigate(facts_of(incident, pack), claim)
+            await self._finish(claim, pack, found)
+            finished = True
+        finally:
+            if not finished:
+                await self.store.release(claim)
+
+    async def _finish(self, claim: Claim, pack: EvidencePack, found: Investigation) -> None:
+        incident = await self.store.finish_investigation(claim, pack, found, requests_of(self.host, found))
+        log.info(
+            "investigation finished by %s: %s",
+            found.investigated_by,
+            found.cause,
+            extra=_fields(
+                incident.id,
+                "investigation_finished",
+                unit=incident.unit,
+                investigated_by=found.investigated_by,
+                action=found.action.name if found.action else "",
+                model_calls=found.model_calls,
+                incident_state=incident.state.value,
+            ),
+        )
+
+
+def _saw_the_same(review: Review, facts: Facts) -> bool:
+    """Tell whether a model has judged this evidence: while it is unchanged, no model is asked again."""
+    return review.model_calls > 0 and review.evidence_hash == facts.pack.hash
+
+
+def requests_of(host: str, found: Investigation) -> tuple[ActionRequest, ...]:
+    """Return what an investigation proposes to do."""
+    if found.action is None:
+        return ()
+    origin = Origin.RULES if found.investigated_by == rules.RULES else Origin.INVESTIGATION
+    return (ActionRequest.propose(host, found.incident_id, found.action, origin, found.cause, found.at),)
+
+
+def _fields(incident_id: str, event: str, **more: object) -> dict[str, object]:
+    return {"event": event, "incident_id": incident_id, **more}

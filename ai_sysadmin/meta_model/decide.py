@@ -1,0 +1,92 @@
+"""What code decides about an investigation: the shape of a model's reply, and what becomes of it. Pure."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from importlib.resources import files
+from typing import Annotated
+
+from pydantic import BaseModel, Field, create_model
+
+from ai_sysadmin.context.defuse import fenced, for_model, one_line
+from ai_sysadmin.context.facts import NO_ACTION, Facts, choices_text, citation, evidence_text
+from ai_sysadmin.core.records import Investigation, Review
+from ai_sysadmin.llm_backend import Message
+from ai_sysadmin.llm_backend.structured import list_of, one_of
+from ai_sysadmin.meta_model import rules
+
+SYSTEM_PROMPT = files(__package__).joinpath("prompt.md").read_text()
+LOG_CHARACTERS = (6000, 1500, 0)
+"""How much of a log the prompts hold: all of it, and less for a context that is too small for all."""
+_MOST_REVIEWS = 3
+
+
+class Reply(BaseModel):
+    """What a model answers; in this order, so that it says what it saw and thinks before it decides."""
+
+    evidence: tuple[str, ...]
+    diagnosis: Annotated[str, Field(max_length=900)]
+    cause: Annotated[str, Field(max_length=200)]
+    action: str
+    confidence: Annotated[int, Field(ge=0, le=100)]
+
+
+def reply_model(facts: Facts) -> type[Reply]:
+    """Return the shape of the reply for these facts: actions and evidence are closed lists."""
+    return create_model(
+        "Reply",
+        __base__=Reply,
+        evidence=list_of(sorted(facts.pack.ids())),
+        action=one_of((*facts.choices, NO_ACTION)),
+    )
+
+
+def prompts(facts: Facts, reviews: Sequence[Review]) -> tuple[tuple[Message, ...], ...]:
+    """Return the prompt with ever less of the log. What is always the same comes first, so that it is cached."""
+    return tuple(_prompt(facts, reviews, log_characters) for log_characters in LOG_CHARACTERS)
+
+
+def _prompt(facts: Facts, reviews: Sequence[Review], log_characters: int) -> tuple[Message, ...]:
+    incident = facts.incident
+    question = (
+        f"Incident: {for_model(one_line(incident.title, 200))}\n"
+        f"Kind: {incident.kind.value}. Unit: {for_model(incident.unit) or 'none'}.\n\n"
+        f"Actions, by id:\n{choices_text(facts)}\n\n"
+        f"{fenced('reviews so far', _reviews_text(reviews))}\n\n"
+        f"Evidence:\n\n{evidence_text(facts.pack, log_characters)}"
+    )
+    return Message(role="system", content=SYSTEM_PROMPT), Message(role="user", content=question)
+
+
+def _reviews_text(reviews: Sequence[Review]) -> str:
+    lines = [
+        one_line(f"{review.verdict.value}, by {review.judged_by}: {review.cause} | {review.why}", 600)
+        for review in reviews[-_MOST_REVIEWS:]
+    ]
+    return "\n".join(lines) or "(none)"
+
+
+def investigated(facts: Facts, reply: Reply, model: str, calls: int, now: datetime) -> Investigation:
+    """Return the investigation that a reply comes to. A measured failure always ends with its known remedy proposed.
+
+    A diagnosis that cites no evidence does not count: the rules' stands.
+    """
+    cited = citation(facts.pack, reply.evidence)
+    if cited.fault:
+        found = rules.investigate(facts, f"the diagnosis of {model} does not count, {cited.fault}", now)
+        note = f"{model} said: {one_line(reply.cause, 200)}"
+        return found.model_copy(update={"confidence": 0, "model_calls": calls, "notes": (*found.notes, note)})
+    action = facts.choices.get(reply.action)
+    took_remedy = action is None and facts.remedy is not None
+    notes = [f"{model} named no action; this is the rules' remedy for a measured failure"] if took_remedy else []
+    return Investigation(
+        incident_id=facts.incident.id,
+        diagnosis=one_line(reply.diagnosis, 900),
+        cause=one_line(reply.cause, 200),
+        confidence=reply.confidence,
+        evidence=cited.ids,
+        action=action or facts.remedy,
+        investigated_by=model,
+        model_calls=calls,
+        notes=(*facts.gaps, *notes),
+        at=now,
+    )

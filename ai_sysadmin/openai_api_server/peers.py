@@ -1,0 +1,48 @@
+"""Who is at the other end of the Unix socket: the kernel says so, and nobody can claim otherwise."""
+
+import asyncio
+import pwd
+import socket
+import struct
+from collections.abc import Iterable
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
+_PREFIX = "uid:"
+
+
+class PeerProtocol(H11Protocol):
+    """Put a Unix peer's user into ``scope["client"]`` as ``("uid:1000", 0)``, where TCP has an address and port."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family == socket.AF_UNIX:
+            packed = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+            self.client = (f"{_PREFIX}{_CREDENTIALS.unpack(packed)[1]}", 0)
+
+
+def uid_of(client: object) -> int | None:
+    """Return the user behind a connection; none for one over TCP."""
+    match client:
+        case (str() as name, *_) if name.startswith(_PREFIX):
+            return int(name.removeprefix(_PREFIX))
+        case _:
+            return None
+
+
+def may_enter(uid: int, *, own_uid: int, operators: Iterable[int]) -> bool:
+    """Tell whether a user may read without a key: root, the operators, and the user that the API itself runs as."""
+    return uid in {0, own_uid, *operators}
+
+
+def uids_of(names: Iterable[str]) -> frozenset[int]:
+    """Look users up by name; a name that does not exist on this host is nobody."""
+    known = set()
+    for name in names:
+        try:
+            known.add(pwd.getpwnam(name).pw_uid)
+        except KeyError:
+            continue
+    return frozenset(known)

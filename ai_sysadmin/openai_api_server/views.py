@@ -1,0 +1,122 @@
+"""What the command line is told, as records: the same shapes on the wire, with ``--json``, and in the pages."""
+
+from typing import Literal
+
+from pydantic import AwareDatetime
+
+from ai_sysadmin.core.incident import Incident
+from ai_sysadmin.core.records import EvidencePack, Investigation, Record, Review, Symptom
+from ai_sysadmin.stores import Action, IncidentDetail, JournalPosition, ServiceNote, TimelineEntry
+
+PENDING = "asked"
+"""The state of an action that waits for a person."""
+
+
+class ActionView(Record):
+    """An action, flat: what would be done, to what, why, and how far it has come."""
+
+    id: str
+    incident_id: str
+    host: str
+    name: str
+    arguments: dict[str, str]
+    risk: str
+    origin: str
+    why: str
+    state: str
+    pending: bool
+    text: str
+    by: str
+    at: AwareDatetime
+    updated_at: AwareDatetime
+
+    @classmethod
+    def of(cls, action: Action) -> "ActionView":
+        request = action.request
+        return cls(
+            id=request.id,
+            incident_id=request.incident_id,
+            host=request.host,
+            name=request.name,
+            arguments=request.arguments,
+            risk=action.risk,
+            origin=request.origin.value,
+            why=request.why,
+            state=action.state,
+            pending=action.state == PENDING,
+            text=action.text,
+            by=action.by,
+            at=request.at,
+            updated_at=action.updated_at,
+        )
+
+
+class IncidentView(Record):
+    """Everything there is to one incident, with its actions flat."""
+
+    incident: Incident
+    symptoms: tuple[Symptom, ...]
+    timeline: tuple[TimelineEntry, ...]
+    reviews: tuple[Review, ...]
+    investigations: tuple[Investigation, ...]
+    evidence: EvidencePack | None
+    actions: tuple[ActionView, ...]
+
+    @classmethod
+    def of(cls, detail: IncidentDetail) -> "IncidentView":
+        return cls(
+            incident=detail.incident,
+            symptoms=detail.symptoms,
+            timeline=detail.timeline,
+            reviews=detail.reviews,
+            investigations=detail.investigations,
+            evidence=detail.evidence,
+            actions=tuple(map(ActionView.of, detail.actions)),
+        )
+
+
+class Incidents(Record):
+    incidents: tuple[Incident, ...]
+
+
+class Actions(Record):
+    actions: tuple[ActionView, ...]
+
+
+class BackendStatus(Record):
+    """One layer's model server as it answered just now. ``remote``: log text leaves this host."""
+
+    layer: str
+    url: str
+    remote: bool
+    state: str  # "ready", "loading" or "away"
+    model: str
+    context_tokens: int
+    slots: int
+    text: str
+
+
+class Reached(Record):
+    """Something the suite needs, as it answered just now."""
+
+    reachable: bool
+    text: str
+
+
+class SystemStatus(Record):
+    """The suite's condition at one moment. ``reasons`` is empty exactly when ``state`` is ``ok``."""
+
+    state: Literal["ok", "degraded"]
+    reasons: tuple[str, ...]
+    host: str
+    ai_name: str
+    version: str
+    autonomy_level: str
+    at: AwareDatetime
+    services: tuple[ServiceNote, ...]
+    journal: JournalPosition | None
+    backends: tuple[BackendStatus, ...]
+    executor: Reached
+    store: Reached
+    incidents: dict[str, int]
+    actions: dict[str, int]

@@ -1,0 +1,62 @@
+"""Judge without a model: what was measured decides, and what was not is never good news. Pure."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from ai_sysadmin.context.facts import MEASURED_KINDS, Facts, cause_of
+from ai_sysadmin.core.records import Review, SymptomKind, Verdict
+
+RULES = "rules"
+
+_SEVERITY = {
+    SymptomKind.OOM_KILL: 80,
+    SymptomKind.START_LIMIT_HIT: 75,
+    SymptomKind.UNIT_FAILED: 70,
+    SymptomKind.BURST: 50,
+    SymptomKind.SEVERE_LOG: 50,
+    SymptomKind.SUPPRESSED: 40,
+}
+_MEASURED_CONFIDENCE = 60
+"""That a unit failed is certain; that its result is the whole cause is not."""
+
+
+def judge(facts: Facts, now: datetime, notes: Sequence[str] = ()) -> Review:
+    """Return the rules' judgement: a measured failure with a remedy is acted on, the rest watched or passed on."""
+    verdict, why = _verdict(facts)
+    incident = facts.incident
+    return Review(
+        incident_id=incident.id,
+        evidence_hash=facts.pack.hash,
+        verdict=verdict,
+        severity=_SEVERITY[incident.kind] if facts.failed or not _runs_again(facts) else _SEVERITY[incident.kind] // 2,
+        confidence=_MEASURED_CONFIDENCE if facts.failed else 0,
+        cause=cause_of(facts),
+        why=why,
+        evidence=_rests_on(facts),
+        action=facts.remedy if verdict is Verdict.ACT else None,
+        judged_by=RULES,
+        notes=(*facts.gaps, *notes),
+        at=now,
+    )
+
+
+def _verdict(facts: Facts) -> tuple[Verdict, str]:
+    unit = facts.incident.unit
+    if facts.failed and facts.remedy:
+        return Verdict.ACT, f"{unit} is measured failed, and {facts.remedy.name} is what helps most often"
+    if facts.failed:
+        return Verdict.ESCALATE, f"{unit} is measured failed, and nothing in the catalogue would help"
+    if unit and facts.status is None:
+        return Verdict.ESCALATE, f"the state of {unit} is not known, so it does not count as well"
+    if _runs_again(facts) and facts.status:
+        return Verdict.WATCH, f"{unit} failed and is now {facts.status.active_state} ({facts.status.sub_state})"
+    return Verdict.ESCALATE, "rules cannot judge what a log line means; a person or a model should read it"
+
+
+def _runs_again(facts: Facts) -> bool:
+    """Tell whether a measured fault is not there any more, or systemd is at it."""
+    return facts.incident.kind in MEASURED_KINDS and facts.status is not None and not facts.failed
+
+
+def _rests_on(facts: Facts) -> tuple[str, ...]:
+    return tuple(piece.id for piece in facts.pack.pieces if piece.kind != "unavailable")[:1]

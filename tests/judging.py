@@ -1,0 +1,145 @@
+"""What a judgement needs around it, in memory: a unit's state, a log, a store that hands out one claim."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from ai_sysadmin.context.evidence import gather
+from ai_sysadmin.context.facts import Facts, facts_of
+from ai_sysadmin.core.incident import Incident
+from ai_sysadmin.core.records import JournalEntry, Symptom, SymptomKind
+from ai_sysadmin.sources.units import UnitStatus
+from ai_sysadmin.stores import Claim, ServiceNote
+from tests.builders import HOST, NOW, UNIT, incident
+
+FAILED = UnitStatus(
+    name=UNIT,
+    description="a web server",
+    load_state="loaded",
+    active_state="failed",
+    sub_state="failed",
+    result="exit-code",
+    exit_status=1,
+    type="simple",
+    invocation="aa",
+    fragment_path="/etc/systemd/system/web.service",
+    state_changed_at=NOW,
+)
+RUNNING = FAILED.model_copy(update={"active_state": "active", "sub_state": "running", "result": "success"})
+
+
+@dataclass
+class FixedUnits:
+    """Every unit is in this state, or cannot be asked after."""
+
+    answer: UnitStatus | Exception = FAILED
+
+    async def status(self, unit: str) -> UnitStatus:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    async def failed(self) -> list[UnitStatus]:
+        return [await self.status("")]
+
+
+@dataclass
+class FixedClock:
+    at: datetime = NOW
+
+    def now(self) -> datetime:
+        return self.at
+
+
+@dataclass
+class Notes:
+    """A ``NoteStore`` that keeps every note."""
+
+    said: list[ServiceNote] = field(default_factory=list)
+
+    async def note(self, note: ServiceNote) -> None:
+        self.said.append(note)
+
+
+@dataclass
+class OneClaim:
+    """A ``ReviewStore`` and ``InvestigationStore`` with one thing to do; ``failure`` is raised when it is finished."""
+
+    claim: Claim | None
+    failure: Exception | None = None
+    finished: list[tuple[Any, ...]] = field(default_factory=list)
+    released: list[Claim] = field(default_factory=list)
+
+    async def claim_review(self, worker: str, **_bounds: object) -> Claim | None:
+        return self._take()
+
+    async def claim_investigation(self, worker: str, **_bounds: object) -> Claim | None:
+        return self._take()
+
+    async def finish_review(self, *what: Any) -> Incident:
+        return self._finish(what)
+
+    async def finish_investigation(self, *what: Any) -> Incident:
+        return self._finish(what)
+
+    async def release(self, claim: Claim) -> None:
+        self.released.append(claim)
+
+    def _take(self) -> Claim | None:
+        taken, self.claim = self.claim, None
+        return taken
+
+    def _finish(self, what: tuple[Any, ...]) -> Incident:
+        if self.failure:
+            raise self.failure
+        self.finished.append(what)
+        return what[0].incident
+
+
+def lines(*messages: str, priority: int = 3) -> list[JournalEntry]:
+    return [
+        JournalEntry(
+            cursor="", at=NOW + timedelta(seconds=number), message=text, unit=UNIT, priority=priority, identifier="web"
+        )
+        for number, text in enumerate(messages)
+    ]
+
+
+def log_of(*messages: str):
+    """Return a journal look-up that finds these lines."""
+
+    async def look_up(unit: str, count: int) -> Sequence[JournalEntry]:
+        return lines(*messages)[-count:]
+
+    return look_up
+
+
+def symptom(**changes: Any) -> Symptom:
+    given: dict[str, Any] = {
+        "fingerprint": "f1",
+        "host": HOST,
+        "unit": UNIT,
+        "kind": SymptomKind.UNIT_FAILED,
+        "opens": True,
+        "count": 1,
+        "first_at": NOW,
+        "last_at": NOW,
+        "priority": 3,
+        "text": "web.service: Failed with result 'exit-code'.",
+        "why": "systemd reports the unit failed",
+    }
+    return Symptom(**(given | changes))
+
+
+def claim(**changes: Any) -> Claim:
+    given: dict[str, Any] = {"incident": incident(), "symptoms": (symptom(),), "token": "t"}
+    return Claim(**(given | changes))
+
+
+async def facts(
+    status: UnitStatus | Exception = FAILED, kind: SymptomKind = SymptomKind.UNIT_FAILED, **changes: Any
+) -> Facts:
+    about = incident(kind=kind, **changes)
+    pack = await gather(about, [symptom()], FixedUnits(status), log_of("boom"), log_lines=30, now=NOW)
+    return facts_of(about, pack)

@@ -1,0 +1,137 @@
+"""Replies that a program reads: their schema, their validation, their one repair."""
+
+import json
+from enum import StrEnum
+from typing import Annotated, Literal
+
+import pytest
+from pydantic import BaseModel, Field
+
+from ai_sysadmin.core.errors import BackendUnavailable, ReplyUnusable
+from ai_sysadmin.llm_backend import Message, PromptTooLong, ReplyDoesNotFit
+from ai_sysadmin.llm_backend.structured import list_of, one_of, reply_as, reply_to_longest, schema_of
+from ai_sysadmin.testing.scripted_model import ScriptedModel, smallest
+
+HELLO = (Message(role="user", content="judge"),)
+
+
+class Colour(StrEnum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Judgement(BaseModel):
+    colour: Colour
+    kind: Literal["a", "b"]
+    why: Annotated[str, Field(max_length=20)]
+    seen: Annotated[tuple[Annotated[str, Field(max_length=4)], ...], Field(max_length=3)] = ()
+    severity: Annotated[int, Field(ge=0, le=100)]
+
+
+GOOD = {"colour": "red", "kind": "a", "why": "so", "seen": ["e1"], "severity": 5}
+
+
+def test_a_schema_is_flat_and_everything_in_it_is_required():
+    schema = schema_of(Judgement)
+    assert "$ref" not in json.dumps(schema)
+    assert "$defs" not in schema
+    assert schema["properties"]["colour"]["enum"] == ["red", "blue"]
+    assert schema["required"] == ["colour", "kind", "why", "seen", "severity"]
+    assert schema["additionalProperties"] is False
+    assert schema["properties"]["seen"]["maxItems"] == 3
+
+
+def test_a_field_may_be_called_like_a_keyword_of_the_schema():
+    class Odd(BaseModel):
+        title: Annotated[str, Field(max_length=5)]
+        default: Annotated[str, Field(max_length=5)]
+
+    assert list(schema_of(Odd)["properties"]) == ["title", "default"]
+
+
+class NoLength(BaseModel):
+    text: str
+
+
+class NoItems(BaseModel):
+    items: tuple[Colour, ...]
+
+
+class NoItemLength(BaseModel):
+    items: Annotated[tuple[str, ...], Field(max_length=3)]
+
+
+class NoMaximum(BaseModel):
+    number: Annotated[int, Field(ge=0)]
+
+
+@pytest.mark.parametrize("model", [NoLength, NoItems, NoItemLength, NoMaximum])
+def test_a_field_without_a_bound_is_a_mistake(model):
+    with pytest.raises(TypeError, match="needs"):
+        schema_of(model)
+
+
+def test_closed_lists():
+    class Choice(BaseModel):
+        one: one_of(["x", "y"])
+        some: list_of(["e1", "e2"])
+
+    schema = schema_of(Choice)
+    assert schema["properties"]["one"]["enum"] == ["x", "y"]
+    assert schema["properties"]["some"]["items"]["enum"] == ["e1", "e2"]
+    assert schema["properties"]["some"]["minItems"] == 1
+    assert Choice(one="x", some=["e9"]).some == ("e9",)
+    assert Choice(one="x", some=[]).some == ()
+
+
+async def test_a_good_reply_takes_one_call():
+    model = ScriptedModel(json.dumps(GOOD))
+    reply, completion, calls = await reply_as(model, HELLO, Judgement, max_tokens=100)
+    assert reply == Judgement(**GOOD)
+    assert (completion.model, calls) == ("scripted", 1)
+    assert model.asked[0].schema == schema_of(Judgement)
+
+
+async def test_a_bad_reply_is_shown_to_the_model_and_repaired():
+    model = ScriptedModel('{"colour": "green"}', json.dumps(GOOD))
+    _, _, calls = await reply_as(model, HELLO, Judgement, max_tokens=100)
+    assert calls == 2
+    *head, bad, fault = model.asked[1].messages
+    assert tuple(head) == HELLO
+    assert (bad.role, bad.content) == ("assistant", '{"colour": "green"}')
+    assert "colour" in fault.content
+    assert "severity" in fault.content
+
+
+@pytest.mark.parametrize("bad", ["", "All is well.", "[]", '{"colour": "green"}', json.dumps(GOOD | {"severity": 101})])
+async def test_two_bad_replies_are_unusable_and_counted(bad):
+    with pytest.raises(ReplyUnusable) as caught:
+        await reply_as(ScriptedModel(bad, bad), HELLO, Judgement, max_tokens=100)
+    assert isinstance(caught.value, ReplyDoesNotFit)
+    assert (caught.value.calls, caught.value.model) == (2, "scripted")
+
+
+async def test_a_reply_that_was_cut_off_is_unusable_even_where_it_parses():
+    whole = json.dumps(GOOD)
+    model = ScriptedModel(whole + " and more words", whole + " and more words")
+    with pytest.raises(ReplyDoesNotFit, match="cut off"):
+        await reply_as(model, HELLO, Judgement, max_tokens=len(whole.split()))
+
+
+async def test_the_longest_prompt_that_fits_is_asked():
+    model = ScriptedModel(json.dumps(GOOD), context_tokens=100)
+    prompts = [(Message(role="user", content="x" * size),) for size in (4000, 1000, 10)]
+    await reply_to_longest(model, prompts, Judgement, max_tokens=100, within_seconds=5)
+    assert [len(asked.text) for asked in model.asked] == [10]
+    with pytest.raises(PromptTooLong):
+        await reply_to_longest(model, prompts[:2], Judgement, max_tokens=100, within_seconds=5)
+
+
+async def test_all_calls_together_have_one_limit():
+    model = ScriptedModel("slow " * 100, pause_seconds=0.05)
+    with pytest.raises(BackendUnavailable, match=r"review model at scripted: took longer than 0 s"):
+        await reply_to_longest(model, [HELLO], Judgement, max_tokens=100, within_seconds=0.2)
+
+
+def test_the_smallest_instance_of_a_schema_fits_it():
+    assert Judgement.model_validate(smallest(schema_of(Judgement))).severity == 0
