@@ -111,7 +111,7 @@ def _terminal(settings: Settings, models: Serving, as_root: bool, stores: Sqlite
     async def show() -> None:
         bus = SystemBus()
         try:
-            say("\n" + page(await survey(SystemdUnits(bus))))
+            say("\n" + page(await survey(SystemdUnits(bus), settings.host_name)))
         finally:
             bus.close()
         say("\n" + _standing(settings, models, as_root))

@@ -132,7 +132,25 @@ def _start(cursor: str, history: timedelta) -> list[str]:
 
 
 def _in(directory: Path | None) -> list[str]:
+    directory = directory or own_directory()
     return [f"--directory={directory}"] if directory else []
+
+
+def own_directory(root: Path = Path("/")) -> Path | None:
+    """Return the directory of this machine's own journal; none: nothing is written here.
+
+    It is named because ``journalctl --follow`` otherwise shows nothing but the running boot, and inside a container
+    a sandbox may see another boot id than journald does.
+    """
+    try:
+        machine_id = (root / "etc/machine-id").read_text().strip()
+    except OSError:
+        return None
+    for place in ("var/log/journal", "run/log/journal"):
+        directory = root / place / machine_id
+        if machine_id and (directory / "system.journal").exists():
+            return directory
+    return None
 
 
 async def _journalctl(arguments: list[str], directory: Path | None) -> Child:

@@ -1,0 +1,102 @@
+"""A host in memory: a clock that is told the time, units that are told their state, a journal that is told its lines."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from ai_sysadmin.core.errors import JournalUnavailable, SystemdUnavailable
+from ai_sysadmin.core.records import JournalEntry
+from ai_sysadmin.sources.journal import Position
+from ai_sysadmin.sources.units import UnitStatus
+
+
+@dataclass
+class FakeClock:
+    """Says the time that it was told; none: the true one."""
+
+    at: datetime | None = None
+
+    def now(self) -> datetime:
+        return self.at or datetime.now(UTC)
+
+    def advance(self, seconds: float) -> None:
+        self.at = self.now() + timedelta(seconds=seconds)
+
+
+@dataclass
+class FakeUnits:
+    """Units by name. ``is_away``: systemd does not answer; ``asked`` is how often a unit's state was asked for."""
+
+    units: dict[str, UnitStatus] = field(default_factory=dict)
+    is_away: bool = False
+    asked: int = 0
+
+    def put(self, name: str, active_state: str = "failed", **changes: object) -> UnitStatus:
+        """Put a unit into a state; a failed one by default."""
+        result = "exit-code" if active_state == "failed" else "success"
+        status = UnitStatus(name=name, load_state="loaded", active_state=active_state, result=result)
+        self.units[name] = status.model_copy(update={"invocation": "a1" * 16, **changes})
+        return self.units[name]
+
+    async def status(self, unit: str) -> UnitStatus:
+        self.asked += 1
+        self._answer()
+        return self.units.get(unit) or UnitStatus(name=unit, load_state="not-found", active_state="inactive")
+
+    async def failed(self) -> list[UnitStatus]:
+        self._answer()
+        return [unit for unit in self.units.values() if unit.active_state == "failed"]
+
+    def _answer(self) -> None:
+        if self.is_away:
+            raise SystemdUnavailable("systemd does not answer")
+
+
+@dataclass
+class ScriptedJournal:
+    """A journal of entries, followed by its own numbers. Its ``follow`` has ``sources.journal.follow``'s signature.
+
+    ``batch`` is how many entries come at once; ``is_away``: it cannot be read; ``reads`` is how often it was opened.
+    """
+
+    batch: int = 1000
+    is_away: bool = False
+    reads: int = 0
+    entries: list[JournalEntry] = field(default_factory=list)
+    _came: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def write(self, entries: Sequence[JournalEntry]) -> None:
+        """Append entries; a reader that follows sees them at once."""
+        self.entries += entries
+        self._came.set()
+
+    async def follow(
+        self, position: Position | None, *, history: timedelta
+    ) -> AsyncGenerator[list[JournalEntry], None]:
+        """Yield the entries after ``position``, then wait for more; an empty batch says that time passes."""
+        del history
+        self.reads += 1
+        at = self._after(position)
+        while True:
+            if self.is_away:
+                raise JournalUnavailable("there is no systemd journal here")
+            found = self.entries[at : at + self.batch]
+            at += len(found)
+            yield found
+            if not found:
+                await self._more()
+
+    def _after(self, position: Position | None) -> int:
+        if position is None:
+            return 0
+        cursors = [entry.cursor for entry in self.entries]
+        return cursors.index(position.cursor) + 1 if position.cursor in cursors else 0
+
+    async def _more(self) -> None:
+        try:
+            async with asyncio.timeout(0.05):
+                await self._came.wait()
+        except TimeoutError:
+            return
+        self._came.clear()
