@@ -6,6 +6,7 @@ rights up before it reads a line of log.
 
 import asyncio
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,7 +45,7 @@ def up(desk: Desk, models_dir: Path | None) -> int:
     """
     settings = _with_models(desk.settings, models_dir)
     as_root = os.geteuid() == 0
-    account = privileges.account(settings.state_dir) if as_root else None
+    account = _account() if as_root else None
     try:
         _make_directories(settings, account)
     except OSError as error:
@@ -64,6 +65,19 @@ def _with_models(settings: Settings, directory: Path | None) -> Settings:
     return settings.model_copy(
         update={"models": settings.models.model_copy(update={"directory": directory.absolute()})}
     )
+
+
+def _account() -> privileges.Account:
+    """Return whom root's suite becomes; made, and said so, where it is not there yet."""
+    account = privileges.account()
+    if account is None:
+        account = asyncio.run(privileges.make_account())
+        say(
+            f"Running as {account.name}, a system user made for this suite."
+            if account.name == privileges.ACCOUNT
+            else f"Running as {account.name}: the user {privileges.ACCOUNT} could not be made."
+        )
+    return account
 
 
 def _make_directories(settings: Settings, account: privileges.Account | None) -> None:
@@ -95,6 +109,8 @@ def _executor(settings: Settings, policy_file: Path | None, proposers: int) -> i
 
 def _suite(settings: Settings, as_root: bool) -> int:
     set_up("ai-sysadmin", "WARNING")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(lambda record: not hasattr(record, "incident_id"))  # the terminal follows incidents itself
     asyncio.run(_serve(settings, as_root))
     return 0
 

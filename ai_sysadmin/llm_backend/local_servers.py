@@ -5,6 +5,7 @@ What is there already is used as it is. A file that serves several layers is loa
 
 import importlib.util
 import logging
+import os
 import shutil
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -57,6 +58,11 @@ def argv(start: Sequence[str], file: Path, port: int, context_tokens: int, slots
     return (*start, "-m", str(file), "--host", "127.0.0.1", "--port", str(port), *sizes)
 
 
+def environment() -> dict[str, str]:
+    """Return a server's environment: threads that wait must not spin, or the servers starve each other."""
+    return {**os.environ, "OMP_WAIT_POLICY": "passive"}
+
+
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[Serving]:
     """Start what has to be started, for as long as the context lasts."""
@@ -75,8 +81,8 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
                 port = urlsplit(urls[file]).port or 80
                 slots = sum(1 for other in files.values() if other == file)
                 command = argv(start, file, port, settings.models.context_tokens, slots)
-                env = {"OMP_WAIT_POLICY": "passive"}
-                await exits.enter_async_context(await spawn(command, env=env))
+                said_in = settings.state_dir / f"llama-{layer}.log"
+                await exits.enter_async_context(await spawn(command, env=environment(), stderr_file=said_in))
             said.append(f"{layer}: {file.name}, served here at {urls[file]}")
         moved = {layer: urls[file] for layer, file in files.items()}
         without = tuple(layer for layer in away if layer not in files)

@@ -9,12 +9,12 @@ from ai_sysadmin.core.records import Investigation, ProposedAction
 RULES = "rules"
 
 
-def investigate(facts: Facts, why_no_model: str, now: datetime, notes: Sequence[str] = ()) -> Investigation:
+def investigate(facts: Facts, why_rules: str, now: datetime, notes: Sequence[str] = ()) -> Investigation:
     """Return what can be told from the facts alone."""
     remedy = facts.remedy
     return Investigation(
         incident_id=facts.incident.id,
-        diagnosis=f"No model: {why_no_model}. {_diagnosis(facts, remedy)}",
+        diagnosis=f"By rules: {why_rules}. {_diagnosis(facts, remedy)}",
         cause=cause_of(facts),
         confidence=60 if facts.failed else 0,
         evidence=tuple(piece.id for piece in facts.pack.pieces if piece.kind != "unavailable"),

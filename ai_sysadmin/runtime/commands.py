@@ -8,8 +8,9 @@ import ctypes
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from subprocess import DEVNULL, PIPE
 from types import TracebackType
 from typing import Self
@@ -100,26 +101,29 @@ async def spawn(
     env: Mapping[str, str] | None = None,
     stdout_pipe: bool = False,
     stderr_pipe: bool = False,
+    stderr_file: Path | None = None,
     pass_fds: Sequence[int] = (),
     limit_bytes: int = 2**20,
 ) -> Child:
     """Start a process that runs until it is stopped. Without pipes: stdout goes nowhere, stderr where ours goes.
 
     Args:
+        stderr_file: a file for what it says, written anew.
         limit_bytes: how much unread output is held before the process has to wait.
 
     Raises:
         CommandMissing: there is no such program.
     """
-    process = await _start(
-        argv,
-        env=env,
-        stdin=DEVNULL,
-        stdout=PIPE if stdout_pipe else DEVNULL,
-        stderr=PIPE if stderr_pipe else None,
-        pass_fds=pass_fds,
-        limit_bytes=limit_bytes,
-    )
+    with stderr_file.open("wb") if stderr_file else nullcontext() as file:
+        process = await _start(
+            argv,
+            env=env,
+            stdin=DEVNULL,
+            stdout=PIPE if stdout_pipe else DEVNULL,
+            stderr=PIPE if stderr_pipe else (file.fileno() if file else None),
+            pass_fds=pass_fds,
+            limit_bytes=limit_bytes,
+        )
     return Child(process)
 
 

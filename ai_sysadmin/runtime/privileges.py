@@ -3,35 +3,56 @@
 import grp
 import os
 import pwd
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ai_sysadmin.core.errors import SettingsError
+from ai_sysadmin.runtime.commands import CommandMissing, CommandTimedOut, run
 
 ACCOUNT = "ai-sysadmin"
+FALLBACK = "nobody"
 READERS = ("systemd-journal", "adm")
-_FREE_UIDS = range(61184, 65520)
-"""The range in which systemd makes its dynamic users: nobody's by convention."""
+_SECONDS = 20
 
 
 @dataclass(frozen=True)
 class Account:
-    """Who the suite runs as: a user and a group, and the groups that let it read the journal."""
+    """Who the suite runs as: a user and its group, and the groups that let it read the journal."""
 
+    name: str
     uid: int
     gid: int
     groups: tuple[int, ...]
 
 
-def account(state_dir: Path) -> Account:
-    """Choose the unprivileged account: the user `ai-sysadmin`, else the one that has the state, else a free uid."""
-    groups = tuple(gid for name in READERS if (gid := _gid(name)) is not None)
+def account() -> Account | None:
+    """Return the suite's own user; none: there is no such user. D-Bus talks to users that have a name only."""
+    return _account(ACCOUNT)
+
+
+async def make_account() -> Account:
+    """Make the suite's own system user; where that cannot be, return ``nobody``.
+
+    Raises:
+        SettingsError: there is not even that one.
+    """
+    with suppress(CommandMissing, CommandTimedOut):
+        flags = ("--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent")
+        await run(("useradd", *flags, "--shell", "/usr/sbin/nologin", ACCOUNT), timeout_seconds=_SECONDS)
+    made = _account(ACCOUNT) or _account(FALLBACK)
+    if made is None:
+        raise SettingsError(f"started by root, the suite gives its rights up: make a user {ACCOUNT} that it can become")
+    return made
+
+
+def _account(name: str) -> Account | None:
     try:
-        entry = pwd.getpwnam(ACCOUNT)
+        entry = pwd.getpwnam(name)
     except KeyError:
-        uid = _kept_uid(state_dir) or next(uid for uid in _FREE_UIDS if not _is_taken(uid))
-        return Account(uid, uid, groups)
-    return Account(entry.pw_uid, entry.pw_gid, groups)
+        return None
+    groups = tuple(gid for group in READERS if (gid := _gid(group)) is not None)
+    return Account(name, entry.pw_uid, entry.pw_gid, groups)
 
 
 def prepare(state_dir: Path, runtime_dir: Path, who: Account) -> None:
@@ -60,25 +81,8 @@ def drop(who: Account) -> None:
         )
 
 
-def _kept_uid(state_dir: Path) -> int | None:
-    """The group of a state directory from an earlier start is the account's."""
-    try:
-        gid = state_dir.stat().st_gid
-    except OSError:
-        return None
-    return gid if gid in _FREE_UIDS else None
-
-
 def _gid(name: str) -> int | None:
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError:
         return None
-
-
-def _is_taken(uid: int) -> bool:
-    try:
-        pwd.getpwuid(uid)
-    except KeyError:
-        return False
-    return True

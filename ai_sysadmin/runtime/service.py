@@ -142,6 +142,7 @@ async def backing_off(what: str, work: Loop, *, first_seconds: float = 0.5, most
             try:
                 await work()
             except Unavailable as error:
+                well.cancel()
                 if time.monotonic() - began > most_seconds:
                     pause = first_seconds
                 _fell_away(what, str(error), pause)
@@ -178,6 +179,6 @@ async def uninterrupted(work: Awaitable[T]) -> T:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("what had to be finished failed: %s", error, extra={"event": "unfinished"})
         raise

@@ -82,29 +82,35 @@ async def follow(
     last = position.cursor if position else ""
     while True:
         came = False
+        said: list[str] = []
         for mode in (_CATCH_UP, _FOLLOW):  # following shows the running boot only, whatever the cursor says
             child = await _journalctl([*_start(last, history), *mode], directory)
-            async with child, aclosing(_batches(child, last)) as batches:
+            async with child, aclosing(_batches(child, last, said)) as batches:
                 async for batch in batches:
                     came = came or bool(batch)
                     last = batch[-1].cursor if batch else last
                     yield batch
             if not came and (mode is _FOLLOW or child.exit_status != 0):
-                raise _ended(child.exit_status)
-            if not came and directory is None and not _JOURNALD.exists():
-                raise JournalUnavailable("there is no systemd journal here: systemd-journald does not run")
+                raise _ended(child.exit_status, "\n".join(said))
+            if not came:
+                _assert_journald(directory)
         await asyncio.sleep(_RESTART_SECONDS)
 
 
 async def past(history: timedelta, *, directory: Path | None = None) -> AsyncGenerator[list[JournalEntry], None]:
     """Yield the entries of the last ``history`` in batches, and end. Raises as ``follow`` does."""
+    came = False
+    said: list[str] = []
     child = await _journalctl([*_start("", history), *_CATCH_UP], directory)
-    async with child, aclosing(_batches(child, "")) as batches:
+    async with child, aclosing(_batches(child, "", said)) as batches:
         async for batch in batches:
+            came = came or bool(batch)
             if batch:
                 yield batch
     if child.exit_status != 0:
-        raise _ended(child.exit_status)
+        raise _ended(child.exit_status, "\n".join(said))
+    if not came:
+        _assert_journald(directory)
 
 
 async def unit_log(
@@ -128,7 +134,7 @@ async def unit_log(
 def _start(cursor: str, history: timedelta) -> list[str]:
     if cursor:
         return [f"--cursor={cursor}"]
-    return [f"--since=@{int((datetime.now(UTC) - history).timestamp())}"]
+    return [f"--since=@{max(0, int((datetime.now(UTC) - history).timestamp()))}"]
 
 
 def _in(directory: Path | None) -> list[str]:
@@ -160,10 +166,19 @@ async def _journalctl(arguments: list[str], directory: Path | None) -> Child:
         raise JournalUnavailable(f"there is no systemd journal here: {error}") from error
 
 
-async def _batches(child: Child, last: str) -> AsyncGenerator[list[JournalEntry], None]:
-    """Yield what a ``journalctl`` writes until it ends, without the entry ``last`` itself; raise when it complains."""
+def _assert_journald(directory: Path | None) -> None:
+    """Tell a quiet journal from one that nobody writes."""
+    if directory is None and not _JOURNALD.exists():
+        raise JournalUnavailable("there is no systemd journal here: systemd-journald does not run")
+
+
+async def _batches(child: Child, last: str, said: list[str]) -> AsyncGenerator[list[JournalEntry], None]:
+    """Yield what a ``journalctl`` writes until it ends, without the entry ``last`` itself; raise when it complains.
+
+    What else it says on stderr is logged, and added to ``said``.
+    """
     parser = ExportParser()
-    complaints = asyncio.create_task(_complaints(child))
+    complaints = asyncio.create_task(_complaints(child, said))
     try:
         ended = False
         while not ended:
@@ -199,12 +214,13 @@ async def _batch(child: Child, parser: ExportParser) -> tuple[list[JournalEntry]
     return found, False
 
 
-async def _complaints(child: Child) -> str:
+async def _complaints(child: Child, said: list[str]) -> str:
     """Read what ``journalctl`` says on stderr; return the first that means it will show us nothing."""
     while line := await child.stderr.readline():
         text = line.decode(errors="replace").strip()
         if trouble := trouble_in(text):
             return trouble
+        said[:] = [text]
         log.info("journalctl says: %s", text, extra={"event": "journal_complained"})
     return ""
 

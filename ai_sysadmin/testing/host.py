@@ -1,4 +1,4 @@
-"""A host in memory: a clock that is told the time, units that are told their state, a journal that is told its lines."""
+"""A host in memory: a clock that is told the time, units told their state, a journal told its lines."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence

@@ -94,7 +94,11 @@ class Machine:
         return answer
 
     def _sd(self, command: str, *argv: str, timeout: float = 60) -> Completed:
-        environment = {**os.environ, "SDM_DIR": str(self.directory), "SDM_OWNER": os.environ.get("SDM_OWNER", str(os.getpid()))}
+        environment = {
+            **os.environ,
+            "SDM_DIR": str(self.directory),
+            "SDM_OWNER": os.environ.get("SDM_OWNER", str(os.getpid())),
+        }
         full = (str(SD_MACHINE), command, self.name, *argv)
         process = subprocess.Popen(
             full,

@@ -70,7 +70,7 @@ async def test_the_prompt_shows_the_reviews_as_data():
 
 async def test_rules_lay_out_the_facts():
     found = rules.investigate(await facts(), "meta model at x is away", NOW)
-    assert found.diagnosis.startswith("No model: meta model at x is away. Measured: web.service failed")
+    assert found.diagnosis.startswith("By rules: meta model at x is away. Measured: web.service failed")
     assert "journalctl -u web.service" in found.diagnosis
     assert found.action == RESTART
 
@@ -116,7 +116,7 @@ async def test_without_the_model_rules_investigate_and_the_service_is_degraded()
     notes, store = Notes(), OneClaim(claim())
     await investigations(store, ScriptedModel(BackendUnavailable("gone")), notes).investigate_next()
     _, _, found, requests = store.finished[0]
-    assert found.diagnosis.startswith("No model: gone.")
+    assert found.diagnosis.startswith("By rules: gone.")
     assert [r.origin for r in requests] == [Origin.RULES]
     assert [note.state for note in notes.said] == ["degraded"]
 

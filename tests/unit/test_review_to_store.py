@@ -78,16 +78,30 @@ async def test_a_failed_unit_is_judged_and_its_restart_proposed(rig):
     assert detail.evidence.hash == detail.incident.reviewed_hash
 
 
-async def test_an_escalated_failure_ends_with_the_known_remedy(rig):
+async def escalated(rig):
+    """Bring a failed unit to the point where the review model hands it on."""
     rig.review_model.enqueue(JUDGED | {"verdict": "escalate", "action": "none"})
-    rig.meta_model.enqueue(FOUND)
     await rig.notice(trigger())
     await rig.reviewer.review_next()
     assert (await rig.incident()).incident.state is State.INVESTIGATING
+
+
+async def test_an_escalated_failure_ends_with_the_known_remedy(rig):
+    await escalated(rig)
+    rig.units.answer = FAILED.model_copy(update={"exit_status": 9})  # there is more to see than the review saw
+    rig.meta_model.enqueue(FOUND)
     assert await rig.investigations.investigate_next()
     assert not await rig.investigations.investigate_next()
     (wanted,) = await rig.stores.outbox.unsubmitted()
     assert (wanted.name, wanted.origin.value) == ("restart_unit", "investigation")
+
+
+async def test_no_second_model_is_asked_about_the_same_evidence(rig):
+    await escalated(rig)
+    assert await rig.investigations.investigate_next()
+    assert rig.meta_model.asked == []
+    (wanted,) = await rig.stores.outbox.unsubmitted()
+    assert (wanted.name, wanted.origin.value) == ("restart_unit", "rules")
 
 
 async def test_without_any_model_a_failed_unit_is_judged_and_proposed_all_the_same(rig):
@@ -107,7 +121,7 @@ async def test_without_any_model_a_burst_ends_with_a_person(rig):
     await rig.investigations.investigate_next()
     detail = await rig.incident()
     assert detail.incident.state is State.NEEDS_PERSON
-    assert "No model: meta model" in detail.incident.note
+    assert "By rules: meta model" in detail.incident.note
 
 
 async def test_a_unit_that_fails_the_same_way_again_asks_no_model_again(rig):

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from contextlib import suppress
+from itertools import pairwise
 
 import pytest
 
@@ -77,7 +78,7 @@ async def test_what_is_away_is_said_once_backed_off_and_tried_again(caplog: pyte
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-    pauses = [round(after - before, 2) for before, after in zip(tries, tries[1:], strict=False)]
+    pauses = [round(after - before, 2) for before, after in pairwise(tries)]
     assert pauses[0] >= 0.01 <= pauses[-1]
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert [record.getMessage() for record in warnings] == ["the store: the database is locked; next try in 0.01 s"]
