@@ -111,6 +111,11 @@ def _suite(settings: Settings, as_root: bool) -> int:
     set_up("ai-sysadmin", "WARNING")
     for handler in logging.getLogger().handlers:
         handler.addFilter(lambda record: not hasattr(record, "incident_id"))  # the terminal follows incidents itself
+    if not os.access(settings.state_dir, os.W_OK | os.X_OK):
+        raise SettingsError(
+            f"the suite gave root's rights up and cannot reach {settings.state_dir} any more: "
+            "give a --state-dir that every user may go to, such as below /var/lib"
+        )
     asyncio.run(_serve(settings, as_root))
     return 0
 

@@ -34,12 +34,12 @@ STAGES = (
     "action_ran",
     "action_finished",
 )
-SERVICES = ("trigger-monitor", "review-model", "executor", "api")
+SERVICES = ("trigger-monitor", "review-model", "meta-model", "executor", "api")
 FIRST_TEN = {
     ("trigger-monitor", "incident_opened"),
     ("review-model", "review_started"),
     ("review-model", "review_finished"),
-    ("review-model", "action_asked"),
+    ("meta-model", "review_finished"),
     ("review-model", "action_finished"),
     ("executor", "request_submitted"),
     ("executor", "action_approved"),
@@ -47,7 +47,7 @@ FIRST_TEN = {
     ("executor", "action_ran"),
     ("api", "action_asked"),
 }
-EVERY = list(itertools.product(SERVICES, STAGES))
+EVERY = [*itertools.product(SERVICES, STAGES), ("llama-review", "review_started")]
 
 
 def cases() -> list[Any]:
@@ -67,14 +67,17 @@ def story(suite_machine: Machine) -> Story:
 def arm(story: Story, victim: str, event: str) -> str:
     """Have a service killed at the next log of an event; return the killer's unit."""
     killer = f"killer-{victim}-{event}.service"
-    unit = f"ai-sysadmin-{victim}.service"
     argv = ["systemd-run", "-q", f"--unit={killer}", "--service-type=notify", "-p", "NotifyAccess=all"]
-    story.machine.run([*argv, "/usr/bin/python3", "/opt/killer.py", event, unit]).ok()
+    story.machine.run([*argv, "/usr/bin/python3", "/opt/killer.py", event, unit_of(victim)]).ok()
     return killer
 
 
+def unit_of(service: str) -> str:
+    return f"{service}.service" if service.startswith("llama-") else f"ai-sysadmin-{service}.service"
+
+
 def kills(story: Story, victim: str) -> int:
-    return int(story.machine.show(f"ai-sysadmin-{victim}.service", "NRestarts")["NRestarts"])
+    return int(story.machine.show(unit_of(victim), "NRestarts")["NRestarts"])
 
 
 @pytest.mark.parametrize(("victim", "event"), cases())

@@ -99,6 +99,15 @@ def test_the_suite_does_not_hear_itself(suite_machine: Machine, story: Story) ->
     assert [incident["unit"] for incident in every if not incident["unit"].startswith("e2e-")] == []
 
 
+def test_without_the_api_status_still_tells_what_systemd_knows(suite_machine: Machine, story: Story) -> None:
+    suite_machine.systemctl("stop", "ai-sysadmin-api.socket", "ai-sysadmin-api.service").ok()
+    for command in ("status", "doctor"):
+        done = suite_machine.run(["/opt/bin/ai-sysadmin", command])
+        assert done.exit_status == 4, done
+        assert "ai-sysadmin-executor.service" in done.stdout
+    suite_machine.systemctl("start", "ai-sysadmin-api.socket", "ai-sysadmin-api.service").ok()
+
+
 def test_a_wrong_settings_file_ends_with_78_and_says_what_is_allowed(suite_machine: Machine) -> None:
     wrong = {
         '{"autonomy": "suggest"}': ("autonomy", "autonomy_level"),
