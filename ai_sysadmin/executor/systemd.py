@@ -111,6 +111,8 @@ class SystemdEffects:
             (path,) = await self._bus.call(MANAGER_PATH, MANAGER, "GetUnit", "s", [unit_of(action_id)])
             if await self._bus.property(path, _UNIT, "LoadState") != "loaded":
                 return None
+            # the job before the state: a unit is inactive while its job waits its turn, and after somebody stopped it
+            job, _path = await self._bus.property(path, _UNIT, "Job")
             state = await self._bus.property(path, _UNIT, "ActiveState")
             status = await self._bus.property(path, _SERVICE, "ExecMainStatus")
             result = await self._bus.property(path, _SERVICE, "Result")
@@ -118,7 +120,9 @@ class SystemdEffects:
             if refusal.name in {_GONE, "org.freedesktop.DBus.Error.UnknownObject"}:
                 return None
             raise
-        return ActionUnit(running=state in {"activating", "deactivating"}, exit_status=status, result=result)
+        if state == "inactive" and not job:
+            return None
+        return ActionUnit(running=state not in {"active", "failed"}, exit_status=status, result=result)
 
     async def release(self, action_id: str) -> None:
         for member, signature, body in (

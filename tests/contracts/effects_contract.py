@@ -67,12 +67,23 @@ async def an_action_runs_once_and_is_kept_until_released(effects: Effects, units
     assert "once-0" not in await effects.held()
 
 
+async def no_action_is_seen_as_ended_before_it_ran(effects: Effects, units: Units, name: str) -> None:
+    commands = (("systemctl", "reset-failed", "--", name), ("systemctl", "restart", "--", name))
+    for number in range(20):
+        before = await units.status(name)
+        await effects.start(f"quick-{number}", commands, ABOUT)
+        await ended(effects, f"quick-{number}")
+        assert (await units.status(name)).invocation != before.invocation
+        await effects.release(f"quick-{number}")
+
+
 CONTRACT = (
     a_failed_unit_is_seen,
     a_unit_that_does_not_exist_is_not_found,
     an_action_that_was_never_started_is_unknown,
     a_command_that_fails_is_told,
     an_action_runs_once_and_is_kept_until_released,
+    no_action_is_seen_as_ended_before_it_ran,
 )
 
 

@@ -79,4 +79,5 @@ def _keep_journal(machine: Machine, request: pytest.FixtureRequest, directory: P
     kept = directory / f"{machine.name}.journal.txt"
     kept.write_text(machine.run(["journalctl", "-q", "--no-pager", "-o", "short-precise"]).stdout)
     ours = machine.run(["journalctl", "-q", "--no-pager", "-n", "80", "_SYSTEMD_SLICE=ai-sysadmin.slice"]).stdout
-    print(f"the journal of {machine.name} is in {kept}; the suite logged last:\n{ours}")
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    reporter.write(f"\nthe journal of {machine.name} is in {kept}; the suite logged last:\n{ours}")

@@ -107,7 +107,7 @@ def check_the_end(story: Story, unit: str) -> None:
     if action["state"] == "unknown":  # killed between the intent and the start: that is not run again
         assert len(starts(story, unit)) <= 2
     else:
-        assert (incident["state"], action["state"]) == ("resolved", "succeeded")
+        assert (incident["state"], action["state"]) == ("resolved", "succeeded"), action["text"]
         assert len(starts(story, unit)) == 2  # the one that failed, and one restart
     assert len(starts(story, f"ai-sysadmin-action-{action['id']}.service")) <= 1
 
