@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ai_sysadmin.core.clock import Clock, SystemClock
 from ai_sysadmin.core.settings import Settings
@@ -16,6 +17,9 @@ from ai_sysadmin.runtime.bus import SystemBus
 from ai_sysadmin.runtime.service import Heartbeat, Loop, backing_off, run_service
 from ai_sysadmin.sources.units import SystemdUnits, Units
 from ai_sysadmin.stores.sqlite import SqliteStores, open_stores
+
+if TYPE_CHECKING:
+    from ai_sysadmin.context.claims import Gathering
 
 Loops = dict[str, Loop]
 
@@ -61,13 +65,19 @@ async def trigger_monitor_loops(on: Ground) -> Loops:
     return dict(monitor.loops())
 
 
+def _gathering(on: Ground) -> "Gathering":
+    from ai_sysadmin.context.claims import Gathering
+    from ai_sysadmin.sources.journal import unit_log
+
+    return Gathering(on.units, unit_log, on.settings.review_model.log_lines, on.clock)
+
+
 async def review_model_loops(on: Ground) -> Loops:
     from ai_sysadmin.actions import courier
     from ai_sysadmin.actions.client import ExecutorClient
     from ai_sysadmin.context.condition import Condition, watch
     from ai_sysadmin.llm_backend.llama_cpp import LlamaCpp
     from ai_sysadmin.review_model import daemon
-    from ai_sysadmin.sources.journal import unit_log
 
     model = LlamaCpp("review", on.settings.backends.review)
     on.exits.push_async_callback(model.close)
@@ -75,8 +85,7 @@ async def review_model_loops(on: Ground) -> Loops:
     reviewer = daemon.Reviewer.build(
         host=on.settings.host_name,
         store=on.stores.reviews,
-        units=on.units,
-        journal_lookup=unit_log,
+        gathering=_gathering(on),
         model=model,
         condition=condition,
         clock=on.clock,
@@ -106,7 +115,6 @@ async def meta_model_loops(on: Ground) -> Loops:
     from ai_sysadmin.context.condition import Condition, watch
     from ai_sysadmin.llm_backend.llama_cpp import LlamaCpp
     from ai_sysadmin.meta_model import daemon
-    from ai_sysadmin.sources.journal import unit_log
 
     settings = on.settings
     model = LlamaCpp("meta", settings.backends.meta)
@@ -115,15 +123,13 @@ async def meta_model_loops(on: Ground) -> Loops:
     investigations = daemon.Investigations(
         host=settings.host_name,
         store=on.stores.investigations,
-        units=on.units,
-        journal_lookup=unit_log,
+        gathering=_gathering(on),
         investigator=daemon.Investigator.of(
             model, condition, on.clock, settings.meta_model, settings.review_model.max_model_calls_per_incident
         ),
         clock=on.clock,
         heart=on.heart,
         settings=settings.meta_model,
-        log_lines=settings.review_model.log_lines,
     )
     return {
         "investigations": partial(backing_off, "investigations", investigations.investigate_forever),

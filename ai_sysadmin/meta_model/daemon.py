@@ -1,14 +1,13 @@
 """The meta model's work in the background: claim an escalated incident, investigate it, hand on what follows."""
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from ai_sysadmin.context.claims import GATHERING_SECONDS, Gathering, held, work_forever
 from ai_sysadmin.context.condition import Condition
-from ai_sysadmin.context.evidence import JournalLookup, gather
-from ai_sysadmin.context.facts import Facts, facts_of
+from ai_sysadmin.context.facts import Facts
 from ai_sysadmin.core.clock import Clock
 from ai_sysadmin.core.errors import BackendUnavailable, ModelMisbehaved
 from ai_sysadmin.core.records import ActionRequest, EvidencePack, Investigation, Origin, Review
@@ -17,16 +16,13 @@ from ai_sysadmin.llm_backend import ModelServer, ReplyDoesNotFit
 from ai_sysadmin.llm_backend.structured import reply_to_longest
 from ai_sysadmin.meta_model import decide, rules
 from ai_sysadmin.runtime.service import Heartbeat
-from ai_sysadmin.sources.units import Units
 from ai_sysadmin.stores import Claim, InvestigationStore
 
 log = logging.getLogger(__name__)
 
 SERVICE = "meta-model"
 WITHOUT_MODEL = "escalations are investigated by rules, and chat answers with reports"
-POLL_SECONDS = 0.2
 _BEFORE_LEASE_ENDS_SECONDS = 10.0
-_GATHERING_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -91,24 +87,20 @@ class Investigator:
 
 @dataclass(frozen=True)
 class Investigations:
-    """The loop over escalations, and what it needs. ``log_lines`` of a unit's journal become evidence."""
+    """The loop over escalations, and what it needs."""
 
     host: str
     store: InvestigationStore
-    units: Units
-    journal_lookup: JournalLookup
+    gathering: Gathering
     investigator: Investigator
     clock: Clock
     heart: Heartbeat
     settings: MetaModel
-    log_lines: int
     worker: str = SERVICE
 
     async def investigate_forever(self) -> None:
         """Investigate escalations as they come. Raises: StoreUnavailable."""
-        while True:
-            if not await self.investigate_next():
-                await asyncio.sleep(POLL_SECONDS)
+        await work_forever(self.investigate_next)
 
     async def investigate_next(self) -> bool:
         """Investigate the oldest escalation; tell whether there was one. Raises: StoreUnavailable."""
@@ -116,7 +108,7 @@ class Investigations:
         claim = await self.store.claim_investigation(self.worker, lease=lease, now=self.clock.now())
         if claim is None:
             return False
-        with self.heart.within(self.settings.lease_seconds + _GATHERING_SECONDS, "an investigation"):
+        with self.heart.within(self.settings.lease_seconds + GATHERING_SECONDS, "an investigation"):
             await self._investigate(claim)
         return True
 
@@ -125,22 +117,10 @@ class Investigations:
         incident = claim.incident
         started = _fields(incident.id, "investigation_started", unit=incident.unit)
         log.info("investigation started: %s", incident.title, extra=started)
-        finished = False
-        try:
-            pack = await gather(
-                incident,
-                claim.symptoms,
-                self.units,
-                self.journal_lookup,
-                log_lines=self.log_lines,
-                now=self.clock.now(),
-            )
-            found = await self.investigator.investigate(facts_of(incident, pack), claim)
-            await self._finish(claim, pack, found)
-            finished = True
-        finally:
-            if not finished:
-                await self.store.release(claim)
+        async with held(self.store, claim):
+            facts = await self.gathering.facts(claim)
+            found = await self.investigator.investigate(facts, claim)
+            await self._finish(claim, facts.pack, found)
 
     async def _finish(self, claim: Claim, pack: EvidencePack, found: Investigation) -> None:
         incident = await self.store.finish_investigation(claim, pack, found, requests_of(self.host, found))

@@ -1,13 +1,12 @@
 """The review service's work: claim an incident, gather evidence, have it judged, hand on what follows."""
 
-import asyncio
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from ai_sysadmin.context.claims import GATHERING_SECONDS, Gathering, held, work_forever
 from ai_sysadmin.context.condition import Condition
-from ai_sysadmin.context.evidence import JournalLookup, gather
-from ai_sysadmin.context.facts import Facts, facts_of
+from ai_sysadmin.context.facts import Facts
 from ai_sysadmin.core.clock import Clock
 from ai_sysadmin.core.errors import BackendUnavailable, ModelMisbehaved
 from ai_sysadmin.core.records import ActionRequest, EvidencePack, Origin, Review, Verdict
@@ -16,16 +15,13 @@ from ai_sysadmin.llm_backend import ModelServer, ReplyDoesNotFit
 from ai_sysadmin.llm_backend.structured import reply_to_longest
 from ai_sysadmin.review_model import decide, rules
 from ai_sysadmin.runtime.service import Heartbeat
-from ai_sysadmin.sources.units import Units
 from ai_sysadmin.stores import Claim, ReviewStore
 
 log = logging.getLogger(__name__)
 
 SERVICE = "review-model"
 WITHOUT_MODEL = "incidents are judged by rules"
-POLL_SECONDS = 0.2
 _BEFORE_LEASE_ENDS_SECONDS = 10.0
-_GATHERING_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -90,8 +86,7 @@ class Reviewer:
 
     host: str
     store: ReviewStore
-    units: Units
-    journal_lookup: JournalLookup
+    gathering: Gathering
     judge: Judge
     clock: Clock
     heart: Heartbeat
@@ -104,8 +99,7 @@ class Reviewer:
         *,
         host: str,
         store: ReviewStore,
-        units: Units,
-        journal_lookup: JournalLookup,
+        gathering: Gathering,
         model: ModelServer,
         condition: Condition,
         clock: Clock,
@@ -114,13 +108,11 @@ class Reviewer:
     ) -> "Reviewer":
         """Return a reviewer whose judge asks this model."""
         judge = Judge.of(model, condition, clock, settings)
-        return cls(host, store, units, journal_lookup, judge, clock, heart, settings)
+        return cls(host, store, gathering, judge, clock, heart, settings)
 
     async def review_forever(self) -> None:
         """Judge incidents as they fall due. Raises: StoreUnavailable."""
-        while True:
-            if not await self.review_next():
-                await asyncio.sleep(POLL_SECONDS)
+        await work_forever(self.review_next)
 
     async def review_next(self) -> bool:
         """Judge the next incident that is due; tell whether there was one. Raises: StoreUnavailable."""
@@ -133,7 +125,7 @@ class Reviewer:
         )
         if claim is None:
             return False
-        with self.heart.within(self.settings.lease_seconds + _GATHERING_SECONDS, "a review"):
+        with self.heart.within(self.settings.lease_seconds + GATHERING_SECONDS, "a review"):
             await self._review(claim)
         return True
 
@@ -141,22 +133,10 @@ class Reviewer:
         """Take one claim to its end; give it back where that fails or is cancelled."""
         incident = claim.incident
         log.info("review started: %s", incident.title, extra=_fields(incident.id, "review_started", unit=incident.unit))
-        finished = False
-        try:
-            pack = await gather(
-                incident,
-                claim.symptoms,
-                self.units,
-                self.journal_lookup,
-                log_lines=self.settings.log_lines,
-                now=self.clock.now(),
-            )
-            review = await self.judge.judge(facts_of(incident, pack), claim)
-            await self._finish(claim, pack, review)
-            finished = True
-        finally:
-            if not finished:
-                await self.store.release(claim)
+        async with held(self.store, claim):
+            facts = await self.gathering.facts(claim)
+            review = await self.judge.judge(facts, claim)
+            await self._finish(claim, facts.pack, review)
 
     async def _finish(self, claim: Claim, pack: EvidencePack, review: Review) -> None:
         requests = requests_of(self.host, review, review.at)

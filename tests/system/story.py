@@ -9,6 +9,20 @@ UNIT_FAILED = "d9b373ed55a64feb8242e02dbe79a49c"
 """systemd's MESSAGE_ID of a unit that failed."""
 
 
+STAGES = (
+    "incident_opened",
+    "review_started",
+    "review_finished",
+    "request_submitted",
+    "action_asked",
+    "action_approved",
+    "action_started",
+    "action_ran",
+    "action_finished",
+)
+"""What the suite logs on an incident's way, in order, with a person's yes in the middle."""
+
+
 @dataclass(frozen=True)
 class Story:
     """The suite on a machine, as root or another user sees it."""

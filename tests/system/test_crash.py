@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.system.machine import Machine
-from tests.system.story import Story
+from tests.system.story import STAGES, Story
 from tests.system.suite import Suite
 
 SUITE = Suite(models=("review",), options={"settings": {"executor": {"post_check_seconds": 1}}})
@@ -23,17 +23,6 @@ with subprocess.Popen(["journalctl", "-f", "-n0", "-o", "json", f"AI_EVENT={even
     subprocess.run(["systemctl", "kill", "--signal=KILL", victim], check=True)
     log.terminate()
 """
-STAGES = (
-    "incident_opened",
-    "review_started",
-    "review_finished",
-    "request_submitted",
-    "action_asked",
-    "action_approved",
-    "action_started",
-    "action_ran",
-    "action_finished",
-)
 SERVICES = ("trigger-monitor", "review-model", "meta-model", "executor", "api")
 FIRST_TEN = {
     ("trigger-monitor", "incident_opened"),

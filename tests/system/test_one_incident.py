@@ -1,12 +1,13 @@
 """One real incident through every layer: a real unit, a real systemd, real model servers, the units of module.nix."""
 
 import statistics
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from tests.system.machine import Machine
-from tests.system.story import Story
+from tests.system.story import STAGES, Story
 from tests.system.suite import Suite
 
 SUITE = Suite(
@@ -14,17 +15,6 @@ SUITE = Suite(
     options={"settings": {"executor": {"post_check_seconds": 2}, "trigger_monitor": {"burst_window_seconds": 10}}},
 )
 MODELS = ("llama-trigger.service", "llama-review.service", "llama-meta.service")
-STEPS = [
-    "incident_opened",
-    "review_started",
-    "review_finished",
-    "request_submitted",
-    "action_asked",
-    "action_approved",
-    "action_started",
-    "action_ran",
-    "action_finished",
-]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +22,7 @@ def story(suite_machine: Machine) -> Story:
     return Story(suite_machine)
 
 
-def in_order(steps: list[str], events: list[str]) -> bool:
+def in_order(steps: Sequence[str], events: list[str]) -> bool:
     left = iter(events)
     return all(step in left for step in steps)
 
@@ -53,7 +43,7 @@ def test_a_failed_unit_is_noticed_judged_approved_restarted_and_resolved(suite_m
     resolved = story.ends(unit, "resolved")
     assert resolved["id"] == waiting["id"]
     assert suite_machine.show(unit, "ActiveState")["ActiveState"] == "active"
-    assert in_order(STEPS, story.events(resolved["id"])), story.events(resolved["id"])
+    assert in_order(STAGES, story.events(resolved["id"])), story.events(resolved["id"])
 
     detail = story.cli("incidents", "show", resolved["id"]).ok().json
     assert detail["reviews"][0]["judged_by"] != "rules", "no model judged it"

@@ -5,6 +5,7 @@ import logging
 
 import pytest
 
+from ai_sysadmin.context.claims import Gathering
 from ai_sysadmin.context.condition import Condition
 from ai_sysadmin.core.errors import BackendUnavailable, StoreUnavailable, SystemdUnavailable
 from ai_sysadmin.core.records import Origin, ProposedAction, SymptomKind
@@ -90,13 +91,11 @@ def investigations(store, model, notes=None, most_calls=6):
     return Investigations(
         host=HOST,
         store=store,
-        units=FixedUnits(),
-        journal_lookup=log_of("boom"),
+        gathering=Gathering(FixedUnits(), log_of("boom"), 30, clock),
         investigator=Investigator.of(model, condition, clock, MetaModel(), most_calls),
         clock=clock,
         heart=Heartbeat(),
         settings=MetaModel(),
-        log_lines=30,
     )
 
 

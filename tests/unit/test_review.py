@@ -5,6 +5,7 @@ import logging
 
 import pytest
 
+from ai_sysadmin.context.claims import Gathering
 from ai_sysadmin.context.condition import Condition, watch
 from ai_sysadmin.core.errors import BackendUnavailable, StoreUnavailable, SystemdUnavailable
 from ai_sysadmin.core.records import Origin, ProposedAction, SymptomKind, Verdict
@@ -249,8 +250,7 @@ def reviewer(store, model=None, units=None):
     return Reviewer.build(
         host=HOST,
         store=store,
-        units=units or FixedUnits(),
-        journal_lookup=log_of("boom"),
+        gathering=Gathering(units or FixedUnits(), log_of("boom"), 30, clock),
         model=model or ScriptedModel(json.dumps(GOOD)),
         condition=Condition("review-model", Notes(), clock),
         clock=clock,

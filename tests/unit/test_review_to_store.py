@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from ai_sysadmin.context.claims import Gathering
 from ai_sysadmin.context.condition import Condition
 from ai_sysadmin.core.errors import BackendUnavailable
 from ai_sysadmin.core.incident import State
@@ -33,7 +34,8 @@ class Rig:
         self.units = FixedUnits()
         self.review_model = ScriptedModel()
         self.meta_model = ScriptedModel(name="meta")
-        shared = {"host": HOST, "units": self.units, "journal_lookup": log_of("boom"), "clock": self.clock}
+        gathering = Gathering(self.units, log_of("boom"), 30, self.clock)
+        shared = {"host": HOST, "gathering": gathering, "clock": self.clock}
         self.reviewer = Reviewer.build(
             **shared,
             store=stores.reviews,
@@ -49,7 +51,6 @@ class Rig:
             investigator=Investigator.of(self.meta_model, condition, self.clock, MetaModel(), 6),
             heart=Heartbeat(),
             settings=MetaModel(),
-            log_lines=30,
         )
 
     async def notice(self, *triggers, **changes):

@@ -1,0 +1,62 @@
+"""What review and investigation share: take a claim, gather its evidence, give it back where that fails."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from ai_sysadmin.context.evidence import JournalLookup, gather
+from ai_sysadmin.context.facts import Facts, facts_of
+from ai_sysadmin.core.clock import Clock
+from ai_sysadmin.sources.units import Units
+from ai_sysadmin.stores import Claim
+
+POLL_SECONDS = 0.2
+GATHERING_SECONDS = 60.0
+"""How long gathering evidence may take before the service counts as stuck."""
+
+
+@dataclass(frozen=True)
+class Gathering:
+    """How evidence is gathered: ``log_lines`` of a unit's journal, beside its state and the symptoms."""
+
+    units: Units
+    journal_lookup: JournalLookup
+    log_lines: int
+    clock: Clock
+
+    async def facts(self, claim: Claim) -> Facts:
+        """Gather the evidence for a claimed incident, and what follows from it."""
+        pack = await gather(
+            claim.incident,
+            claim.symptoms,
+            self.units,
+            self.journal_lookup,
+            log_lines=self.log_lines,
+            now=self.clock.now(),
+        )
+        return facts_of(claim.incident, pack)
+
+
+class Releases(Protocol):
+    async def release(self, claim: Claim) -> None: ...
+
+
+@asynccontextmanager
+async def held(store: Releases, claim: Claim) -> AsyncIterator[None]:
+    """Give a claim back where the block fails or is cancelled. Raises: StoreUnavailable."""
+    finished = False
+    try:
+        yield
+        finished = True
+    finally:
+        if not finished:
+            await store.release(claim)
+
+
+async def work_forever(work_next: Callable[[], Awaitable[bool]]) -> None:
+    """Do what is due, one after the other; look again after a moment when nothing was."""
+    while True:
+        if not await work_next():
+            await asyncio.sleep(POLL_SECONDS)
