@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from ai_sysadmin.core.records import ActionRequest, ExecutorEvent, Record, Ruling
+from ai_sysadmin.core.records import ActionRequest, ActionState, ExecutorEvent, Record, Ruling
 
 MAX_FRAME_BYTES = 64 * 1024
 MAX_EVENTS = 100
@@ -60,7 +60,7 @@ class ActionFacts(Record):
     name: str
     arguments: dict[str, str]
     incident_id: str
-    state: str
+    state: ActionState
     text: str
     ruling: Ruling | None
     commands: tuple[tuple[str, ...], ...]

@@ -55,7 +55,7 @@ def status_page(found: SystemStatus) -> str:
 
 def _counts(found: SystemStatus) -> list[str]:
     live = {state: count for state, count in found.incidents.items() if state not in {"resolved", "dismissed"}}
-    pending = found.actions.get("asked", 0)
+    pending = found.actions.get("pending", 0)
     lines = ["", f"  incidents  {_listed(live) or 'none open'}"]
     lines += [f"  actions    {pending} waiting for you: ai-sysadmin actions --state pending"] if pending else []
     lines += [f"  executor   {'answers' if found.executor.reachable else 'away'}, autonomy {found.autonomy_level}"]

@@ -21,7 +21,7 @@ from ai_sysadmin.core.errors import Refused, SettingsError
 from ai_sysadmin.core.settings import Settings
 from ai_sysadmin.llm_backend.local_servers import Serving, serving
 from ai_sysadmin.openai_api_server.keys import ensure_api_key
-from ai_sysadmin.runtime import privileges
+from ai_sysadmin.runtime import privileges, settings_file
 from ai_sysadmin.runtime.bus import SystemBus
 from ai_sysadmin.runtime.logs import set_up
 from ai_sysadmin.runtime.service import Loop
@@ -52,7 +52,8 @@ def up(desk: Desk, models_dir: Path | None) -> int:
         raise SettingsError(f"the state directory {settings.state_dir} cannot be used: {error}") from error
     with _alone(settings.state_dir):
         proposers = account.gid if account else -1
-        executor = partial(_executor, settings, desk.given.settings, proposers)
+        policy_file = desk.given.settings or settings_file.find()
+        executor = partial(_executor, settings, policy_file, proposers)
         parts = [Part("executor", executor), Part("suite", partial(_suite, settings, as_root), account, is_main=True)]
         return Supervisor(parts).run()
 

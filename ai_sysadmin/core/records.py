@@ -267,6 +267,28 @@ class ActionRequest(Record):
         )
 
 
+class ActionState(StrEnum):
+    """How far an action has come; ``pending`` waits for a person, ``approved`` is also what may run alone."""
+
+    PROPOSED = "proposed"
+    SUBMITTED = "submitted"
+    PENDING = "pending"
+    APPROVED = "approved"
+    STARTED = "started"
+    RAN = "ran"
+    REFUSED = "refused"
+    RECORDED = "recorded"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+    @property
+    def ended(self) -> bool:
+        return list(ActionState).index(self) > list(ActionState).index(ActionState.RAN)
+
+
 class Decision(StrEnum):
     RUN = "run"
     ASK = "ask"
@@ -320,6 +342,15 @@ class ExecutorEventKind(StrEnum):
     STARTED = "started"
     RAN = "ran"
     FINISHED = "finished"
+
+
+def state_after(kind: ExecutorEventKind, outcome: Outcome | None) -> ActionState:
+    """Return an action's state once the executor has said this of it."""
+    if kind is ExecutorEventKind.ASKED:
+        return ActionState.PENDING
+    if kind is ExecutorEventKind.FINISHED and outcome is not None:
+        return ActionState(outcome.kind.value)
+    return ActionState(kind.value)
 
 
 class ExecutorEvent(Record):

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -77,7 +78,8 @@ def check_policy_file(path: Path | None, uid: int) -> None:
         return
     for place in (path.resolve(), path.resolve().parent):
         status = place.stat()
-        if status.st_uid != 0 or status.st_mode & 0o022:
+        sticky = place.is_dir() and status.st_mode & stat.S_ISVTX  # nobody can replace another's file, as in /nix/store
+        if status.st_uid != 0 or (status.st_mode & 0o022 and not sticky):
             raise SettingsError(
                 f"{place} could have been written by others than root, so the executor does not trust the policy "
                 f"in it: `chown root {place}; chmod go-w {place}`"

@@ -14,6 +14,7 @@ from pathlib import Path
 from ai_sysadmin.core.errors import NotFound
 from ai_sysadmin.core.records import (
     ActionRequest,
+    ActionState,
     Approval,
     ExecutorEvent,
     ExecutorEventKind,
@@ -24,19 +25,16 @@ from ai_sysadmin.core.records import (
 from ai_sysadmin.runtime.sqlite import Database
 from ai_sysadmin.sources.units import UnitStatus
 
-ENDED = frozenset({"refused", "recorded", "rejected", "expired", "succeeded", "failed", "unknown"})
-
 
 class Entry(Record):
     """An action as the executor knows it.
 
-    ``state``: asked · approved · started · ran, and at the end refused · recorded · rejected · expired · succeeded ·
-    failed · unknown. ``approved`` is also what may run without a person. ``boot_id`` and ``before`` are written with
-    the intent (``started``); ``expires_boottime`` is in seconds of CLOCK_BOOTTIME of ``boot_id``.
+    ``boot_id`` and ``before`` are written with the intent; ``expires_boottime`` is in seconds of CLOCK_BOOTTIME of
+    ``boot_id``.
     """
 
     request: ActionRequest
-    state: str
+    state: ActionState
     text: str
     ruling: Ruling
     boot_id: str
@@ -45,10 +43,6 @@ class Entry(Record):
     before: UnitStatus | None = None
     exit_status: int | None = None
     outcome: Outcome | None = None
-
-    @property
-    def ended(self) -> bool:
-        return self.state in ENDED
 
 
 class Journal:
@@ -122,7 +116,7 @@ class Journal:
         """Return actions, the newest first; only those that have not ended, if asked for."""
 
         def work(connection: sqlite3.Connection) -> Sequence[Entry]:
-            ended = ",".join(f"'{state}'" for state in sorted(ENDED))
+            ended = ",".join(f"'{state.value}'" for state in ActionState if state.ended)
             only = f" WHERE state NOT IN ({ended})" if under_way else ""
             rows = connection.execute(f"SELECT body FROM actions{only} ORDER BY rowid DESC LIMIT ?", (limit,))  # noqa: S608
             return tuple(Entry.model_validate_json(row["body"]) for row in rows)

@@ -18,11 +18,13 @@ from ai_sysadmin.core.clock import Clock
 from ai_sysadmin.core.errors import Refused, Unavailable
 from ai_sysadmin.core.records import (
     ActionRequest,
+    ActionState,
     Approval,
     Decision,
     ExecutorEventKind,
     Outcome,
     OutcomeKind,
+    state_after,
 )
 from ai_sysadmin.core.settings import Settings
 from ai_sysadmin.executor.decide import decide, decide_again, forbidden_here
@@ -79,7 +81,7 @@ class Life:
         ruling = decide(action, await self._units.status(action.unit), self._settings)
         entry = Entry(
             request=request,
-            state="asked",
+            state=ActionState.PENDING,
             text="",
             ruling=ruling,
             boot_id=self._me.boot_id,
@@ -87,17 +89,13 @@ class Life:
         )
         match ruling.decision:
             case Decision.REFUSE:
-                return await self._write(entry, ExecutorEventKind.REFUSED, f"refused: {ruling.reason}", "refused")
+                return await self._write(entry, ExecutorEventKind.REFUSED, f"refused: {ruling.reason}")
             case Decision.RECORD:
-                return await self._write(
-                    entry, ExecutorEventKind.RECORDED, f"only recorded: {ruling.reason}", "recorded"
-                )
+                return await self._write(entry, ExecutorEventKind.RECORDED, f"only recorded: {ruling.reason}")
             case Decision.ASK:
-                return await self._write(
-                    entry, ExecutorEventKind.ASKED, f"waits for a person: {ruling.reason}", "asked"
-                )
+                return await self._write(entry, ExecutorEventKind.ASKED, f"waits for a person: {ruling.reason}")
             case Decision.RUN:
-                entry = await self._write(entry, ExecutorEventKind.APPROVED, f"runs alone: {ruling.reason}", "approved")
+                entry = await self._write(entry, ExecutorEventKind.APPROVED, f"runs alone: {ruling.reason}")
                 self._due.put_nowait(request.id)
                 return entry
 
@@ -109,20 +107,20 @@ class Life:
             raise Refused(line)
         obstacle = action.obstacle(await self._units.status(action.unit))
         if obstacle is not None:
-            await self._write(entry, ExecutorEventKind.REFUSED, f"refused: {obstacle}", "refused")
+            await self._write(entry, ExecutorEventKind.REFUSED, f"refused: {obstacle}")
             raise Refused(obstacle)
         approval = Approval(
             action_id=entry.request.id, digest=entry.request.digest, by=user, uid=uid, at=self._clock.now()
         )
         entry = entry.model_copy(update={"approval": approval})
-        entry = await self._write(entry, ExecutorEventKind.APPROVED, f"approved by {user}", "approved")
+        entry = await self._write(entry, ExecutorEventKind.APPROVED, f"approved by {user}")
         self._due.put_nowait(entry.request.id)
         return entry
 
     async def reject(self, id_or_prefix: str, user: str, why: str) -> Entry:
         """Take an operator's no. Raises: NotFound, Refused."""
         entry = await self._waiting(id_or_prefix)
-        return await self._write(entry, ExecutorEventKind.REJECTED, f"rejected by {user}: {why}", "rejected")
+        return await self._write(entry, ExecutorEventKind.REJECTED, f"rejected by {user}: {why}")
 
     # --- what it does
 
@@ -130,10 +128,10 @@ class Life:
         """Take up what was under way, then live every action that falls due."""
         for action_id in await self._effects_held():
             entry = await self._journal.get(action_id)
-            if entry is not None and entry.ended:
+            if entry is not None and entry.state.ended:
                 await self._effects.release(action_id)
         for entry in reversed(await self._journal.entries(under_way=True)):
-            if entry.state != "asked":
+            if entry.state != ActionState.PENDING:
                 self._due.put_nowait(entry.request.id)
         async with asyncio.TaskGroup() as living:
             while True:
@@ -143,8 +141,8 @@ class Life:
         """Once a second, end the proposals that have waited too long."""
         while True:
             for entry in await self._journal.entries(under_way=True):
-                if entry.state == "asked" and self._has_expired(entry):
-                    await self._write(entry, ExecutorEventKind.EXPIRED, "nobody decided in time", "expired")
+                if entry.state == ActionState.PENDING and self._has_expired(entry):
+                    await self._write(entry, ExecutorEventKind.EXPIRED, "nobody decided in time")
             await asyncio.sleep(1)
 
     async def _effects_held(self) -> list[str]:
@@ -160,7 +158,7 @@ class Life:
             return
         action = validate(entry.request.name, entry.request.arguments)
         async with self._one_per_unit[action.unit]:
-            while not entry.ended:
+            while not entry.state.ended:
                 try:
                     entry = await self._step(entry, action)
                 except Unavailable as error:
@@ -171,11 +169,11 @@ class Life:
     async def _step(self, entry: Entry, action: UnitAction) -> Entry:
         """Do what comes next for an action, and write what came of it."""
         match entry.state:
-            case "approved":
+            case ActionState.APPROVED:
                 return await self._start(entry, action)
-            case "started":
+            case ActionState.STARTED:
                 return await self._wait(entry, action)
-            case "ran":
+            case ActionState.RAN:
                 return await self._verify(entry, action)
         raise AssertionError(f"action {entry.request.id} is {entry.state}: nothing comes next")
 
@@ -183,10 +181,10 @@ class Life:
         seen = await self._units.status(action.unit)
         ruling = decide_again(entry.ruling, entry.approval, decide(action, seen, self._settings))
         if ruling.decision is not Decision.RUN:
-            return await self._write(entry, ExecutorEventKind.REFUSED, f"refused: {ruling.reason}", "refused")
+            return await self._write(entry, ExecutorEventKind.REFUSED, f"refused: {ruling.reason}")
         intent = entry.model_copy(update={"before": seen, "boot_id": self._me.boot_id})
         said = "; ".join(" ".join(argv) for argv in action.commands())
-        intent = await self._write(intent, ExecutorEventKind.STARTED, said, "started")
+        intent = await self._write(intent, ExecutorEventKind.STARTED, said)
         about = {"AI_INCIDENT_ID": entry.request.incident_id, "AI_ACTION_ID": entry.request.id}
         try:
             await self._effects.start(entry.request.id, action.commands(), about)
@@ -198,7 +196,7 @@ class Life:
         while (unit := await self._effects.look(entry.request.id)) is not None:
             if not unit.running:
                 entry = entry.model_copy(update={"exit_status": unit.exit_status})
-                return await self._write(entry, ExecutorEventKind.RAN, f"exit status {unit.exit_status}", "ran")
+                return await self._write(entry, ExecutorEventKind.RAN, f"exit status {unit.exit_status}")
             await asyncio.sleep(LOOK_SECONDS)
         problem = await self._shortfall(entry, action)
         said = "it cannot be proved whether it ran, and it is not run again; " + (
@@ -232,7 +230,7 @@ class Life:
     async def _finish(self, entry: Entry, kind: OutcomeKind, text: str, *, passed: bool | None = None) -> Entry:
         outcome = Outcome(kind=kind, exit_status=entry.exit_status, post_check_passed=passed, text=text)
         entry = entry.model_copy(update={"outcome": outcome})
-        return await self._write(entry, ExecutorEventKind.FINISHED, text, kind.value)
+        return await self._write(entry, ExecutorEventKind.FINISHED, text)
 
     async def _release(self, action_id: str) -> None:
         try:
@@ -242,7 +240,7 @@ class Life:
 
     async def _waiting(self, id_or_prefix: str) -> Entry:
         entry = await self._journal.find(id_or_prefix)
-        if entry.state != "asked":
+        if entry.state != ActionState.PENDING:
             raise Refused(f"action {entry.request.id} does not wait for anybody: it is {entry.state} ({entry.text})")
         if self._has_expired(entry):
             raise Refused(f"action {entry.request.id} has expired")
@@ -257,9 +255,10 @@ class Life:
     def _has_expired(self, entry: Entry) -> bool:
         return entry.boot_id != self._me.boot_id or boottime() >= entry.expires_boottime
 
-    async def _write(self, entry: Entry, kind: ExecutorEventKind, text: str, state: str) -> Entry:
+    async def _write(self, entry: Entry, kind: ExecutorEventKind, text: str) -> Entry:
         at: datetime = self._clock.now()
-        entry = await self._journal.record(entry.model_copy(update={"text": text, "state": state}), kind, at)
+        said_now = {"text": text, "state": state_after(kind, entry.outcome)}
+        entry = await self._journal.record(entry.model_copy(update=said_now), kind, at)
         said = {"event": f"action_{kind.value}", "action": entry.request.name, **_ids(entry)}
         log.info(
             "%s %s %s: %s", entry.request.name, entry.request.arguments.get("unit", ""), kind.value, text, extra=said

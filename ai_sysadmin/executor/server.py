@@ -23,6 +23,7 @@ from ai_sysadmin.actions.protocol import (
     ShowAction,
 )
 from ai_sysadmin.core.errors import NotFound, Refused, Unavailable
+from ai_sysadmin.core.records import ActionState
 from ai_sysadmin.core.settings import Settings
 from ai_sysadmin.executor.journal import Entry, Journal
 from ai_sysadmin.executor.life import Life, boottime
@@ -138,7 +139,7 @@ def _facts(*entries: Entry) -> Answer:
 def _fact(entry: Entry) -> ActionFacts:
     request = entry.request
     action = validate(request.name, request.arguments)
-    left = int(entry.expires_boottime - boottime()) if entry.state == "asked" else None
+    left = int(entry.expires_boottime - boottime()) if entry.state is ActionState.PENDING else None
     return ActionFacts(
         id=request.id,
         digest=request.digest,

@@ -7,10 +7,10 @@ from datetime import datetime
 from ai_sysadmin.context.defuse import cut, one_line, quoted
 from ai_sysadmin.core.clock import local, since
 from ai_sysadmin.core.incident import Incident
-from ai_sysadmin.core.records import ActionRequest
+from ai_sysadmin.core.records import ActionRequest, ActionState
 from ai_sysadmin.stores import Action, ServiceNote
 
-WAITS = "asked"
+WAITS = ActionState.PENDING
 """The state of an action that waits for a person."""
 MOST_LIVE = 30
 MOST_ENDED = 10

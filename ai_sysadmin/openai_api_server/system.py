@@ -10,11 +10,11 @@ from ai_sysadmin import __version__
 from ai_sysadmin.core.clock import Clock
 from ai_sysadmin.core.errors import ExecutorUnavailable, Refused, StoreUnavailable
 from ai_sysadmin.core.incident import State
+from ai_sysadmin.core.records import ActionState
 from ai_sysadmin.core.settings import Backend, Settings
 from ai_sysadmin.llm_backend import ServerHealth
 from ai_sysadmin.openai_api_server.errors import Fault, Faulty
 from ai_sysadmin.openai_api_server.views import (
-    PENDING,
     Actions,
     ActionView,
     BackendStatus,
@@ -27,10 +27,6 @@ from ai_sysadmin.stores import JournalPosition, ReadStore, ServiceNote
 
 PROBE_SECONDS = 2.0
 LIST_LIMIT = 500
-ACTION_STATES = (
-    *("proposed", "submitted", "asked", "approved", "started", "ran"),
-    *("refused", "recorded", "rejected", "expired", "succeeded", "failed", "unknown"),
-)
 WITHOUT = {
     "trigger": "new log templates are not labelled",
     "review": "incidents are judged by rules",
@@ -112,8 +108,8 @@ class System:
         return IncidentView.of(await self._store.incident(incident_id))
 
     async def actions(self, states: Sequence[str]) -> Actions:
-        asked = [PENDING if state == "pending" else state for state in states]
-        found = await self._store.actions(known(asked, ACTION_STATES), LIST_LIMIT)
+        wanted = known(states, [state.value for state in ActionState])
+        found = await self._store.actions(wanted, LIST_LIMIT)
         return Actions(actions=tuple(map(ActionView.of, found)))
 
     async def action(self, action_id: str) -> ActionView:

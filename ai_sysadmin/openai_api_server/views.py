@@ -5,11 +5,8 @@ from typing import Literal
 from pydantic import AwareDatetime
 
 from ai_sysadmin.core.incident import Incident
-from ai_sysadmin.core.records import EvidencePack, Investigation, Record, Review, Symptom
+from ai_sysadmin.core.records import ActionState, EvidencePack, Investigation, Record, Review, Symptom
 from ai_sysadmin.stores import Action, IncidentDetail, JournalPosition, ServiceNote, TimelineEntry
-
-PENDING = "asked"
-"""The state of an action that waits for a person."""
 
 
 class ActionView(Record):
@@ -23,7 +20,7 @@ class ActionView(Record):
     risk: str
     origin: str
     why: str
-    state: str
+    state: ActionState
     pending: bool
     text: str
     by: str
@@ -43,7 +40,7 @@ class ActionView(Record):
             origin=request.origin.value,
             why=request.why,
             state=action.state,
-            pending=action.state == PENDING,
+            pending=action.state is ActionState.PENDING,
             text=action.text,
             by=action.by,
             at=request.at,

@@ -15,6 +15,7 @@ from pydantic import AwareDatetime
 from ai_sysadmin.core.incident import Incident, State
 from ai_sysadmin.core.records import (
     ActionRequest,
+    ActionState,
     EvidencePack,
     ExecutorEvent,
     Investigation,
@@ -74,14 +75,10 @@ class TimelineEntry(Record):
 
 
 class Action(Record):
-    """A request with what the executor has said of it so far.
-
-    ``state``: proposed · submitted · asked · approved · started · ran, and at the end refused · recorded · rejected
-    · expired · succeeded · failed · unknown.
-    """
+    """A request with what the executor has said of it so far."""
 
     request: ActionRequest
-    state: str
+    state: ActionState
     risk: str = ""
     text: str = ""
     by: str = ""

@@ -7,6 +7,7 @@ import sys
 from contextlib import asynccontextmanager
 
 from ai_sysadmin.actions.protocol import FRAME, ActionFacts, Answer, Approve, Reject
+from ai_sysadmin.core.records import ActionState
 from ai_sysadmin.testing.api import ScriptedChat
 from tests.services.api_harness import an_incident, running
 
@@ -47,11 +48,13 @@ async def an_executor(state_dir):
             case Approve(id=action_id) if action_id.startswith("good"):
                 return Answer(actions=(PENDING,))
             case Approve(id=action_id) if action_id.startswith("late"):
-                changed = PENDING.model_copy(update={"state": "refused", "text": "nginx.service is active again"})
+                changed = PENDING.model_copy(
+                    update={"state": ActionState.REFUSED, "text": "nginx.service is active again"}
+                )
                 return Answer(actions=(changed,))
             case Reject(why=why):
                 rejected.append(why)
-                return Answer(actions=(PENDING.model_copy(update={"state": "rejected", "text": why}),))
+                return Answer(actions=(PENDING.model_copy(update={"state": ActionState.REJECTED, "text": why}),))
             case Approve():
                 return Answer(error="refused", message="mallory is no operator of this host")
             case _:

@@ -69,7 +69,7 @@ def operate(settings):
 async def test_a_request_goes_in_by_one_door_and_the_yes_by_the_other(propose, operate, systemd):
     wanted = request()
     facts = await propose.propose(wanted)
-    assert (facts.state, facts.ruling.risk, facts.digest) == ("asked", "reversible", wanted.digest)
+    assert (facts.state, facts.ruling.risk, facts.digest) == ("pending", "reversible", wanted.digest)
     assert facts.by_hand == f"sudo systemctl reset-failed -- {UNIT} && sudo systemctl restart -- {UNIT}"
     assert [shown.id for shown in await operate.list()] == [wanted.id]
     await operate.approve(wanted.id[:5])
@@ -156,6 +156,18 @@ def test_a_policy_that_others_could_have_written_is_not_trusted(tmp_path):
         check_policy_file(file, uid=0)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file that is root's")
+def test_a_policy_of_roots_in_a_sticky_directory_is_trusted(tmp_path):
+    (tmp_path / "store").mkdir()
+    file = tmp_path / "store/settings.json"
+    file.write_text("{}")
+    (tmp_path / "store").chmod(0o1775)  # as /nix/store is
+    check_policy_file(file, uid=0)
+    (tmp_path / "store").chmod(0o775)
+    with pytest.raises(AiSysadminError):
+        check_policy_file(file, uid=0)
+
+
 async def test_malformed_frames_are_answered_and_nothing_runs(settings, operate, propose, systemd):
     wanted = request()
     await propose.propose(wanted)
@@ -169,7 +181,7 @@ async def test_malformed_frames_are_answered_and_nothing_runs(settings, operate,
         assert answer["error"], frame
     await closed(writer)
     assert systemd.starts == []
-    assert [action.state for action in await operate.list()] == ["asked"]
+    assert [action.state for action in await operate.list()] == ["pending"]
 
 
 async def test_an_oversized_frame_ends_its_connection_and_no_other(settings, operate):

@@ -54,7 +54,7 @@ class Story:
 
     def pending(self, unit: str, within: float = 30) -> dict[str, Any]:
         """Return the one action on the unit that waits for a person."""
-        waiting = self.machine.eventually(lambda: self.actions(unit, "asked"), f"an action for {unit} waits", within)
+        waiting = self.machine.eventually(lambda: self.actions(unit, "pending"), f"an action for {unit} waits", within)
         assert len(waiting) == 1, waiting
         return dict(waiting[0])
 

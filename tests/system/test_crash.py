@@ -77,7 +77,7 @@ def test_killed_at_a_stage_the_incident_ends_the_same(story: Story, victim: str,
     action = story.pending(unit)
     approved = ["actions", "approve", action["id"]]
     machine.eventually(
-        lambda: story.cli(*approved).exit_status == 0 or not story.actions(unit, "asked"), "it is approved", 20
+        lambda: story.cli(*approved).exit_status == 0 or not story.actions(unit, "pending"), "it is approved", 20
     )
 
     def over() -> bool:

@@ -36,7 +36,7 @@ def test_a_failed_unit_is_noticed_judged_approved_restarted_and_resolved(suite_m
 
     refused = story.cli("actions", "approve", action["id"], user="bob")
     assert refused.exit_status == 3, refused
-    assert story.actions(unit, "asked"), "a refused approval changed the action"
+    assert story.actions(unit, "pending"), "a refused approval changed the action"
     assert suite_machine.show(unit, "ActiveState")["ActiveState"] == "failed"
 
     story.cli("actions", "approve", action["id"], user="alice").ok()

@@ -13,7 +13,7 @@ from ai_sysadmin.testing.scripted_model import ScriptedModel
 from tests.builders import HOST, NOW, incident, request
 
 ASKED = request()
-WAITING = Action(request=ASKED, state="asked", risk="reversible", updated_at=NOW)
+WAITING = Action(request=ASKED, state="pending", risk="reversible", updated_at=NOW)
 
 
 def live(*incidents, actions=(), notes=()):

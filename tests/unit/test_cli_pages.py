@@ -39,7 +39,7 @@ NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 NASTY = "\x1b[31mred\x1b[0m \u202edesrever\u202c \x07bell\r"
 
 
-def an_action(state="asked", origin=Origin.REVIEW, why="it may help"):
+def an_action(state="pending", origin=Origin.REVIEW, why="it may help"):
     restart = ProposedAction(name="restart_unit", arguments={"unit": "nginx.service"})
     request = ActionRequest.propose("box", "k3f9ab", restart, origin, why, NOW)
     return ActionView.of(Action(request=request, state=state, risk="reversible", text="asked", updated_at=NOW))
@@ -92,7 +92,7 @@ def a_view(incident=None, actions=(), log="cannot load certificate"):
     )
 
 
-def facts(state="asked", **changes):
+def facts(state="pending", **changes):
     values = {
         "id": "abcdef-012345",
         "digest": "d",
@@ -223,7 +223,7 @@ def a_status(**changes):
         "executor": Reached(reachable=True, text="answers"),
         "store": Reached(reachable=True, text="/state"),
         "incidents": {"open": 2, "resolved": 9},
-        "actions": {"asked": 1},
+        "actions": {"pending": 1},
     }
     return SystemStatus(**(values | changes))
 

@@ -41,7 +41,7 @@ async def executor(tmp_path, systemd, autonomy=Autonomy.SUGGEST, me=ROOT, journa
 
 async def ended(journal, action_id):
     async with asyncio.timeout(5):
-        while not (entry := await journal.find(action_id)).ended:
+        while not (entry := await journal.find(action_id)).state.ended:
             await asyncio.sleep(0.01)
     return entry
 
@@ -56,7 +56,7 @@ async def test_a_failed_unit_is_restarted_after_a_persons_yes(tmp_path):
     systemd, wanted = failed_unit(), request()
     async with executor(tmp_path, systemd) as (life, journal):
         entry = await life.propose(wanted)
-        assert (entry.state, systemd.starts) == ("asked", [])
+        assert (entry.state, systemd.starts) == ("pending", [])
         await life.approve(wanted.id[:4], 0, "root")
         entry = await ended(journal, wanted.id)
         assert (entry.state, entry.outcome.kind) == ("succeeded", OutcomeKind.SUCCEEDED)
@@ -70,7 +70,7 @@ async def test_a_failed_unit_is_restarted_after_a_persons_yes(tmp_path):
     ("autonomy", "state", "runs"),
     [
         (Autonomy.OBSERVE, "recorded", False),
-        (Autonomy.SUGGEST, "asked", False),
+        (Autonomy.SUGGEST, "pending", False),
         (Autonomy.AUTO_SAFE, "succeeded", True),
         (Autonomy.AUTO_FULL, "succeeded", True),
     ],
@@ -89,7 +89,7 @@ async def test_a_forged_proposal_for_a_healthy_unit_does_not_run_alone(tmp_path)
     systemd = FakeSystemd()
     systemd.add(UNIT)
     async with executor(tmp_path, systemd, Autonomy.AUTO_SAFE) as (life, _journal):
-        assert (await life.propose(request())).state == "asked"
+        assert (await life.propose(request())).state == "pending"
         assert (await life.propose(request(name="reset_failed_unit"))).state == "refused"
         assert systemd.starts == []
 
@@ -192,7 +192,7 @@ async def test_without_root_it_says_the_line_that_could(tmp_path):
         await life.propose(wanted)
         with pytest.raises(Refused, match=f"runs as ada.*sudo systemctl restart -- {UNIT}"):
             await life.approve(wanted.id, 1000, "ada")
-        assert (await journal.find(wanted.id)).state == "asked"
+        assert (await journal.find(wanted.id)).state == "pending"
 
 
 # --- stopped at every step
@@ -248,7 +248,7 @@ async def test_killed_at_every_write_it_ends_once(tmp_path, point, rebooted):
         systemd.reboot()
     async with executor(tmp_path, systemd) as (life, journal):
         entry = await life.propose(wanted)
-        if entry.state == "asked":
+        if entry.state == "pending":
             with suppress(Refused):
                 await life.approve(wanted.id, 0, "root")
         entry = await ended(journal, wanted.id)

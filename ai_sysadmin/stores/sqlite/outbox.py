@@ -6,7 +6,7 @@ from datetime import datetime
 
 from ai_sysadmin.core.clock import Clock
 from ai_sysadmin.core.incident import Incident, advance
-from ai_sysadmin.core.records import ActionRequest, ExecutorEvent, ExecutorEventKind
+from ai_sysadmin.core.records import ActionRequest, ActionState, ExecutorEvent, ExecutorEventKind, state_after
 from ai_sysadmin.runtime.sqlite import Database
 from ai_sysadmin.stores import Action
 from ai_sysadmin.stores.sqlite.rows import action_by_id, incident_by_id, tell, update_action, update_incident
@@ -34,9 +34,10 @@ class SqliteOutbox:
     async def submitted(self, action_id: str) -> None:
         def work(connection: sqlite3.Connection) -> None:
             action = action_by_id(connection, action_id)
-            if action is not None and action.state == "proposed":  # an event may have been faster
+            if action is not None and action.state is ActionState.PROPOSED:  # an event may have been faster
                 update_action(
-                    connection, action.model_copy(update={"state": "submitted", "updated_at": self._clock.now()})
+                    connection,
+                    action.model_copy(update={"state": ActionState.SUBMITTED, "updated_at": self._clock.now()}),
                 )
 
         await self._database.write(work)
@@ -95,9 +96,7 @@ def _apply(connection: sqlite3.Connection, event: ExecutorEvent) -> Incident | N
 
 
 def _acted(action: Action, event: ExecutorEvent) -> Action:
-    state = event.kind.value
-    if event.kind is ExecutorEventKind.FINISHED and event.outcome is not None:
-        state = event.outcome.kind.value
+    state = state_after(event.kind, event.outcome)
     changes: dict[str, object] = {"state": state, "text": event.text, "updated_at": event.at}
     if event.ruling is not None:
         changes["risk"] = event.ruling.risk.value

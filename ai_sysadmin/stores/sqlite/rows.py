@@ -4,10 +4,10 @@ import sqlite3
 from datetime import UTC, datetime
 
 from ai_sysadmin.core.incident import Incident
-from ai_sysadmin.core.records import ActionRequest, Review, Symptom
+from ai_sysadmin.core.records import ActionRequest, ActionState, Review, Symptom
 from ai_sysadmin.stores import Action, TimelineEntry
 
-UNDER_WAY = ("proposed", "submitted", "asked", "approved", "started", "ran")
+UNDER_WAY = tuple(state.value for state in ActionState if not state.ended)
 
 
 def stamp(moment: datetime) -> str:
@@ -77,7 +77,7 @@ def propose(connection: sqlite3.Connection, request: ActionRequest) -> bool:
     ).fetchone()
     if same:
         return False
-    action = Action(request=request, state="proposed", updated_at=request.at)
+    action = Action(request=request, state=ActionState.PROPOSED, updated_at=request.at)
     connection.execute(
         "INSERT INTO actions (id, digest, incident_id, state, updated_at, body) VALUES (?, ?, ?, ?, ?, ?)",
         (
