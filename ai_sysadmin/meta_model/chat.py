@@ -12,7 +12,7 @@ from importlib.resources import files
 
 from ai_sysadmin.context.defuse import defuse, fenced
 from ai_sysadmin.core.errors import BackendUnavailable
-from ai_sysadmin.llm_backend import Message, ModelServer, PromptTooLong
+from ai_sysadmin.llm_backend import Delta, Message, ModelServer, PromptTooLong
 from ai_sysadmin.meta_model.report import LiveState, report, state_text
 
 __all__ = ["Chat", "LiveState"]
@@ -31,45 +31,44 @@ class Chat:
     model: ModelServer
     max_reply_tokens: int
 
-    async def answer(self, messages: Sequence[Message], live: LiveState) -> AsyncGenerator[str, None]:
-        """Yield an answer piece by piece; ``aclose()`` stops the model at once.
+    async def answer(self, messages: Sequence[Message], live: LiveState) -> AsyncGenerator[Delta, None]:
+        """Yield an answer piece by piece, the model's own account of it last; ``aclose()`` stops the model at once.
 
         It never fails for want of a model: then the answer is a report whose first line says so, and why. A model
         that goes away in the middle of its answer is said so, and the report follows.
         """
         began = False
         try:
-            async with aclosing(self._by_model(messages, live)) as texts:
-                async for text in texts:
+            async with aclosing(self._by_model(messages, live)) as deltas:
+                async for delta in deltas:
                     began = True
-                    yield text
+                    yield delta
         except (BackendUnavailable, PromptTooLong) as error:
             log.warning("chat answered without a model: %s", error, extra={"event": "chat_without_model"})
-            yield ("\n\n---\n\n" if began else "") + report(live, str(error))
+            yield Delta(text=("\n\n---\n\n" if began else "") + report(live, str(error)))
 
-    async def _by_model(self, messages: Sequence[Message], live: LiveState) -> AsyncGenerator[str, None]:
+    async def _by_model(self, messages: Sequence[Message], live: LiveState) -> AsyncGenerator[Delta, None]:
         try:
-            async with aclosing(self._stream(prompt(messages, live))) as texts:
-                async for text in texts:
-                    yield text
+            async with aclosing(self._stream(prompt(messages, live))) as deltas:
+                async for delta in deltas:
+                    yield delta
             return
         except PromptTooLong as error:
             log.info("conversation shortened to its last question: %s", error, extra={"event": "prompt_cut"})
-        async with aclosing(self._stream(prompt(last_question(messages), live))) as texts:
-            async for text in texts:
-                yield text
+        async with aclosing(self._stream(prompt(last_question(messages), live))) as deltas:
+            async for delta in deltas:
+                yield delta
 
-    async def _stream(self, talk: Sequence[Message]) -> AsyncGenerator[str, None]:
+    async def _stream(self, talk: Sequence[Message]) -> AsyncGenerator[Delta, None]:
         async with aclosing(
             self.model.stream(talk, max_tokens=self.max_reply_tokens, temperature=_TEMPERATURE)
         ) as deltas:
             async for delta in deltas:
-                if delta.text:
-                    yield delta.text
                 if delta.completion and delta.completion.finish_reason == "length":
-                    yield CUT_OFF
+                    yield Delta(text=CUT_OFF)
                 elif delta.completion and not delta.completion.text.strip():
-                    yield "(The model answered with nothing.)"
+                    yield Delta(text="(The model answered with nothing.)")
+                yield delta
 
 
 def prompt(messages: Sequence[Message], live: LiveState) -> tuple[Message, ...]:

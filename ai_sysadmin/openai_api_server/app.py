@@ -16,7 +16,7 @@ from ai_sysadmin.core.errors import AiSysadminError
 from ai_sysadmin.core.incident import ENDED, State
 from ai_sysadmin.core.records import Record
 from ai_sysadmin.core.settings import Settings
-from ai_sysadmin.llm_backend import Message
+from ai_sysadmin.llm_backend import Delta, Message
 from ai_sysadmin.meta_model.chat import LiveState
 from ai_sysadmin.openai_api_server import wire
 from ai_sysadmin.openai_api_server.errors import BUG, Fault, Faulty, fault_of
@@ -33,7 +33,7 @@ _CLIENT_CLOSED = 499
 class Chat(Protocol):
     """Who answers: the meta layer."""
 
-    def answer(self, messages: Sequence[Message], live: LiveState) -> AsyncGenerator[str, None]: ...
+    def answer(self, messages: Sequence[Message], live: LiveState) -> AsyncGenerator[Delta, None]: ...
 
 
 def build(
@@ -79,7 +79,7 @@ def _chat(settings: Settings, store: ReadStore, chat: Chat, clock: Clock) -> API
         asked = wire.parse(wire.ChatRequest, await request.body())
         live = await _live(settings.host_name, store, clock)
         deltas = chat.answer(_talk(asked), live)
-        completion = wire.Completion(asked, clock.now())
+        completion = wire.Completion(clock.now())
         if asked.stream:
             return EventStream(frames(completion, deltas, asked.wants_usage))
         return await _whole(request, completion, deltas)
@@ -87,17 +87,18 @@ def _chat(settings: Settings, store: ReadStore, chat: Chat, clock: Clock) -> API
     return router
 
 
-async def _whole(request: Request, completion: wire.Completion, deltas: AsyncGenerator[str, None]) -> Response:
+async def _whole(request: Request, completion: wire.Completion, deltas: AsyncGenerator[Delta, None]) -> Response:
     try:
-        text = await while_connected(request.receive, _joined(deltas))
+        every = await while_connected(request.receive, _all(deltas))
     except ClientGone:
         return Response(status_code=_CLIENT_CLOSED)
-    return JSONResponse(completion.whole(text))
+    account = next((delta.completion for delta in reversed(every) if delta.completion), None)
+    return JSONResponse(completion.whole("".join(delta.text for delta in every), account))
 
 
-async def _joined(deltas: AsyncGenerator[str, None]) -> str:
+async def _all(deltas: AsyncGenerator[Delta, None]) -> list[Delta]:
     async with aclosing(deltas):
-        return "".join([delta async for delta in deltas])
+        return [delta async for delta in deltas]
 
 
 def _talk(asked: wire.ChatRequest) -> tuple[Message, ...]:

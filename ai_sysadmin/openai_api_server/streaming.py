@@ -9,8 +9,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ai_sysadmin.core.errors import AiSysadminError
+from ai_sysadmin.llm_backend import Completion as Account
+from ai_sysadmin.llm_backend import Delta
 from ai_sysadmin.openai_api_server.errors import BUG, fault_of
-from ai_sysadmin.openai_api_server.wire import DONE, Completion, frame
+from ai_sysadmin.openai_api_server.wire import DONE, Completion, finish_reason, frame
 
 COALESCE_SECONDS = 0.03
 Result = TypeVar("Result")
@@ -23,15 +25,17 @@ class ClientGone(Exception):
 class Gathered:
     """Deltas as a model writes them, handed on at most once per ``seconds``: browsers drown in tiny frames.
 
-    ``failure`` is what ended them, once they have ended; none when they came to their own end.
+    Once they have ended, ``failure`` is what ended them (none: they came to their own end), and ``account`` the
+    model's own account of the answer (none: no model gave it).
     """
 
-    def __init__(self, deltas: AsyncGenerator[str, None], seconds: float = COALESCE_SECONDS) -> None:
+    def __init__(self, deltas: AsyncGenerator[Delta, None], seconds: float = COALESCE_SECONDS) -> None:
         self._deltas = deltas
         self._seconds = seconds
         self._parts: list[str] = []
         self._fresh = asyncio.Event()
         self.failure: BaseException | None = None
+        self.account: Account | None = None
 
     async def texts(self) -> AsyncGenerator[str, None]:
         reading = asyncio.create_task(self._read(), name="chat answer")
@@ -52,26 +56,27 @@ class Gathered:
 
     async def _read(self) -> None:
         async with aclosing(self._deltas) as deltas:
-            async for part in deltas:
-                self._parts.append(part)
-                self._fresh.set()
+            async for delta in deltas:
+                self.account = delta.completion or self.account
+                if delta.text:
+                    self._parts.append(delta.text)
+                    self._fresh.set()
 
 
 async def frames(
-    completion: Completion, deltas: AsyncGenerator[str, None], wants_usage: bool
+    completion: Completion, deltas: AsyncGenerator[Delta, None], wants_usage: bool
 ) -> AsyncGenerator[bytes, None]:
     """Turn an answer into server-sent events. One that fails midway ends in an error frame, never in silence."""
     yield completion.piece({"role": "assistant", "content": ""})
-    gathered, characters = Gathered(deltas), 0
+    gathered = Gathered(deltas)
     async with aclosing(gathered.texts()) as texts:
         async for text in texts:
-            characters += len(text)
             yield completion.piece({"content": text})
     failure = gathered.failure
     if failure is None:
-        yield completion.piece({}, "stop")
+        yield completion.piece({}, finish_reason(gathered.account))
         if wants_usage:
-            yield completion.usage_piece(characters)
+            yield completion.usage_piece(gathered.account)
     else:
         yield frame((fault_of(failure) if isinstance(failure, AiSysadminError) else BUG).body())
     yield DONE

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ai_sysadmin.llm_backend import Completion as Account
 from ai_sysadmin.openai_api_server.errors import Fault, Faulty
 
 MODEL_ID = "ai-sysadmin"
@@ -67,10 +68,6 @@ class ChatRequest(Lenient):
     def wants_usage(self) -> bool:
         return self.stream_options is not None and self.stream_options.include_usage
 
-    @property
-    def prompt_characters(self) -> int:
-        return sum(len(message.text) for message in self.messages)
-
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
@@ -93,34 +90,43 @@ def parse(model: type[Parsed], body: bytes) -> Parsed:
 class Completion:
     """One answer being given: its identity, and the frames and bodies it is made of."""
 
-    def __init__(self, request: ChatRequest, now: datetime) -> None:
-        self._request = request
+    def __init__(self, now: datetime) -> None:
         self._id = f"chatcmpl-{secrets.token_hex(12)}"
         self._created = int(now.timestamp())
 
-    def whole(self, text: str) -> dict[str, Any]:
+    def whole(self, text: str, account: Account | None) -> dict[str, Any]:
         choice = {
             "index": 0,
             "message": {"role": "assistant", "content": text, "refusal": None},
             "logprobs": None,
-            "finish_reason": "stop",
+            "finish_reason": finish_reason(account),
         }
-        return self._body("chat.completion", [choice]) | {"usage": self.usage(len(text))}
+        return self._body("chat.completion", [choice]) | {"usage": usage(account)}
 
     def piece(self, delta: dict[str, str], finish_reason: FinishReason | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         return frame(self._body("chat.completion.chunk", [choice]))
 
-    def usage_piece(self, characters: int) -> bytes:
-        return frame(self._body("chat.completion.chunk", []) | {"usage": self.usage(characters)})
-
-    def usage(self, characters: int) -> dict[str, int]:
-        """Return token counts; an estimate (four characters a token), for front ends that want a number."""
-        prompt, completion = -(-self._request.prompt_characters // 4), -(-characters // 4)
-        return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    def usage_piece(self, account: Account | None) -> bytes:
+        return frame(self._body("chat.completion.chunk", []) | {"usage": usage(account)})
 
     def _body(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
         return {"id": self._id, "object": kind, "created": self._created, "model": MODEL_ID, "choices": choices}
+
+
+def usage(account: Account | None) -> dict[str, Any]:
+    """Return the model server's own token counts; none were spent where no model answered."""
+    counted = account or Account(text="", model="")
+    return {
+        "prompt_tokens": counted.prompt_tokens,
+        "completion_tokens": counted.completion_tokens,
+        "total_tokens": counted.prompt_tokens + counted.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": counted.cached_tokens},
+    }
+
+
+def finish_reason(account: Account | None) -> FinishReason:
+    return "length" if account and account.finish_reason == "length" else "stop"
 
 
 DONE = b"data: [DONE]\n\n"

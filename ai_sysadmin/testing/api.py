@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ai_sysadmin.core.errors import AiSysadminError
-from ai_sysadmin.llm_backend import Message, ServerHealth
+from ai_sysadmin.llm_backend import Completion, Delta, Message, ServerHealth
 from ai_sysadmin.meta_model.chat import LiveState
 
 READY = ServerHealth(state="ready", text="answers", model="tiny", context_tokens=8192, slots=2)
@@ -25,17 +25,21 @@ class ScriptedChat:
     heard: list[tuple[tuple[Message, ...], LiveState]] = field(default_factory=list)
     cancelled: int = 0
 
-    async def answer(self, messages: Sequence[Message], live: LiveState) -> AsyncGenerator[str, None]:
+    async def answer(self, messages: Sequence[Message], live: LiveState) -> AsyncGenerator[Delta, None]:
         self.heard.append((tuple(messages), live))
         try:
             for piece in self.pieces:
                 await asyncio.sleep(self.pause_seconds)
-                yield piece
+                yield Delta(text=piece)
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
         if self.failure is not None:
             raise self.failure
+        whole = "".join(self.pieces)
+        yield Delta(
+            completion=Completion(text=whole, model="scripted", prompt_tokens=40, completion_tokens=len(self.pieces))
+        )
 
 
 @dataclass(frozen=True)

@@ -212,7 +212,7 @@ async def test_the_openai_package_gets_models_and_a_whole_answer(api):
         answer = await client.chat.completions.create(**QUESTION)
     assert answer.choices[0].message.content == "All is well."
     assert answer.choices[0].finish_reason == "stop"
-    assert answer.usage.total_tokens > 0
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (40, 3)
     ((messages, live),) = api.chat.heard
     assert [(m.role, m.content) for m in messages] == [("user", "What is wrong?")]
     assert [i.id for i in live.incidents] == [incident.id]

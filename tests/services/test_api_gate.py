@@ -9,6 +9,7 @@ import pytest
 
 from ai_sysadmin.core.errors import ApiUnavailable, NotFound, Refused, SettingsError, StoreUnavailable
 from ai_sysadmin.core.settings import Api, Settings
+from ai_sysadmin.llm_backend import Delta
 from ai_sysadmin.openai_api_server.errors import fault_of
 from ai_sysadmin.openai_api_server.gate import host_fault, known_hosts
 from ai_sysadmin.openai_api_server.keys import ensure_api_key, opens
@@ -109,7 +110,7 @@ def test_a_socket_never_takes_the_place_of_a_file(tmp_path):
 async def test_gathered_deltas_lose_nothing_and_end_with_their_failure():
     async def deltas():
         for number in range(50):
-            yield f"{number},"
+            yield Delta(text=f"{number},")
             if number % 7 == 0:
                 await asyncio.sleep(0)
         raise Refused("enough")

@@ -30,7 +30,7 @@ def assistant(text):
 
 async def said(model, *messages, state=None, most=100):
     answer = Chat(model, most).answer(messages or [user("What is wrong?")], state or live())
-    return "".join([delta async for delta in answer])
+    return "".join([delta.text async for delta in answer])
 
 
 # --- with a model
