@@ -3,7 +3,7 @@
 import socket
 from datetime import timedelta
 
-from ai_sysadmin.cli.survey_look import Survey, look_around
+from ai_sysadmin.cli.survey_look import WARNING, Survey, look_around
 from ai_sysadmin.cli.survey_page import survey_page
 from ai_sysadmin.core.clock import SystemClock
 from ai_sysadmin.sources.journal import past
@@ -15,7 +15,8 @@ HISTORY = timedelta(hours=24)
 
 async def survey(units: Units, host: str = "") -> Survey:
     """Look at this host once, in about three seconds. What cannot be read is told in it, nothing is raised."""
-    return await look_around(host or socket.gethostname(), units, past(HISTORY), template_of, SystemClock())
+    worst = past(HISTORY, priority=WARNING)
+    return await look_around(host or socket.gethostname(), units, worst, template_of, SystemClock())
 
 
 page = survey_page

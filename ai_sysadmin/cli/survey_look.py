@@ -70,7 +70,7 @@ async def look_around(name: str, units: Units, entries: Entries, template_of: Te
     """Look at everything once.
 
     Args:
-        entries: the journal's last hours, in batches; what they raise is told, not raised.
+        entries: the journal's last hours, the newest first, in batches; what they raise is told, not raised.
         template_of: what a log line has in common with others like it.
     """
     began, look = time.monotonic(), _Look()
@@ -182,7 +182,7 @@ class _Count:
             priority=min(entry.priority, held.priority) if held else entry.priority,
             count=held.count + 1 if held else 1,
             example=held.example if held else entry.message[:500],
-            last_at=entry.at,
+            last_at=max(entry.at, held.last_at) if held else entry.at,
         )
 
     def look(self, complete: bool) -> JournalLook:

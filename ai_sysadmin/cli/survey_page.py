@@ -81,10 +81,10 @@ def _reboot(reboot: PendingReboot) -> str:
 
 def _journal(look: JournalLook) -> str:
     if look.first_at is None or look.last_at is None:
-        return "nothing in the last 24 h"
-    extent = "" if look.complete else ", as far as could be read in time"
-    worst = "" if look.templates else "; no warnings, no errors"
-    return f"{look.entries} entries in {since(look.first_at, look.last_at)}{extent}{worst}"
+        return "no warnings, no errors in the last 24 h"
+    if look.complete:
+        return f"{look.entries} warnings and errors in the last 24 h"
+    return f"{look.entries} warnings and errors in the last {since(look.first_at, look.last_at)}, with more before"
 
 
 def _templates(templates: Sequence[LogTemplate]) -> list[str]:

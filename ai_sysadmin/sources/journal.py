@@ -97,11 +97,17 @@ async def follow(
         await asyncio.sleep(_RESTART_SECONDS)
 
 
-async def past(history: timedelta, *, directory: Path | None = None) -> AsyncGenerator[list[JournalEntry], None]:
-    """Yield the entries of the last ``history`` in batches, and end. Raises as ``follow`` does."""
+async def past(
+    history: timedelta, *, priority: int = 7, directory: Path | None = None
+) -> AsyncGenerator[list[JournalEntry], None]:
+    """Yield the entries of the last ``history``, the newest first, in batches, and end. Raises as ``follow`` does.
+
+    Args:
+        priority: leave out what is less urgent than this syslog priority.
+    """
     came = False
     said: list[str] = []
-    child = await _journalctl([*_start("", history), *_CATCH_UP], directory)
+    child = await _journalctl([*_start("", history), f"--priority={priority}", "--reverse"], directory)
     async with child, aclosing(_batches(child, "", said)) as batches:
         async for batch in batches:
             came = came or bool(batch)
