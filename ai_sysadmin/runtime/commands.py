@@ -6,6 +6,7 @@ Every child gets a session of its own, so that it can be ended with all that it 
 import asyncio
 import ctypes
 import os
+import shutil
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
@@ -170,6 +171,8 @@ async def _start(
     pass_fds: Sequence[int],
     limit_bytes: int,
 ) -> asyncio.subprocess.Process:
+    if shutil.which(argv[0]) is None:
+        raise CommandMissing(f"there is no {argv[0]} here that could be started")
     try:
         return await asyncio.create_subprocess_exec(
             *argv,

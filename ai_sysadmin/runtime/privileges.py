@@ -73,6 +73,7 @@ def drop(who: Account) -> None:
     os.setresgid(who.gid, who.gid, who.gid)
     os.setresuid(who.uid, who.uid, who.uid)
     os.umask(0o027)
+    os.chdir("/")  # where root was, this account may not be able to stay
     here = Path(__file__)
     if not os.access(here, os.R_OK):
         raise SettingsError(
