@@ -3,22 +3,9 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from ai_sysadmin.core.acting import ActionRequest, ExecutorEvent, ExecutorEventKind, Origin, Outcome, OutcomeKind
 from ai_sysadmin.core.incident import Incident, attach, open_incident
-from ai_sysadmin.core.records import (
-    ActionRequest,
-    EvidencePack,
-    ExecutorEvent,
-    ExecutorEventKind,
-    Investigation,
-    Origin,
-    Outcome,
-    OutcomeKind,
-    ProposedAction,
-    Review,
-    SymptomKind,
-    Trigger,
-    Verdict,
-)
+from ai_sysadmin.core.records import EvidencePack, Investigation, ProposedAction, Review, SymptomKind, Trigger, Verdict
 
 NOW = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
 HOST = "host1"

@@ -11,8 +11,9 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ai_sysadmin.core.acting import Risk
 from ai_sysadmin.core.errors import Refused
-from ai_sysadmin.core.records import ProposedAction, Risk, UnitName
+from ai_sysadmin.core.records import ProposedAction, UnitName
 from ai_sysadmin.sources.units import UnitStatus
 
 Argv = tuple[str, ...]

@@ -18,8 +18,8 @@ from ai_sysadmin.actions.protocol import (
     Reject,
     ShowAction,
 )
+from ai_sysadmin.core.acting import ActionRequest, ExecutorEvent
 from ai_sysadmin.core.errors import AiSysadminError, ExecutorUnavailable, NotFound, Refused
-from ai_sysadmin.core.records import ActionRequest, ExecutorEvent
 
 _MAX_ANSWER_BYTES = 8 << 20
 

@@ -8,9 +8,9 @@ import asyncio
 import logging
 
 from ai_sysadmin.actions.client import ExecutorClient
+from ai_sysadmin.core.acting import ActionRequest, ExecutorEvent, ExecutorEventKind
 from ai_sysadmin.core.clock import Clock
 from ai_sysadmin.core.errors import AiSysadminError, Refused, Unavailable
-from ai_sysadmin.core.records import ActionRequest, ExecutorEvent, ExecutorEventKind
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.stores import OutboxStore
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from ai_sysadmin.core.records import Decision, Risk, Ruling
+from ai_sysadmin.core.acting import Decision, Risk, Ruling
 from ai_sysadmin.core.settings import Autonomy
 
 RUNS_ALONE = {

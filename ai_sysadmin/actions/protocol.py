@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from ai_sysadmin.core.records import ActionRequest, ActionState, ExecutorEvent, Record, Ruling
+from ai_sysadmin.core.acting import ActionRequest, ActionState, ExecutorEvent, Ruling
+from ai_sysadmin.core.records import Record
 
 MAX_FRAME_BYTES = 64 * 1024
 MAX_EVENTS = 100

@@ -11,18 +11,8 @@ from enum import StrEnum
 
 from pydantic import AwareDatetime, Field
 
-from ai_sysadmin.core.records import (
-    ExecutorEvent,
-    ExecutorEventKind,
-    Investigation,
-    OutcomeKind,
-    Record,
-    Review,
-    SymptomKind,
-    Trigger,
-    Verdict,
-    short_id,
-)
+from ai_sysadmin.core.acting import ExecutorEvent, ExecutorEventKind, OutcomeKind
+from ai_sysadmin.core.records import Investigation, Record, Review, SymptomKind, Trigger, Verdict, short_id
 
 
 class State(StrEnum):
@@ -65,7 +55,6 @@ class Incident(Record):
     evidence_revision: int = 1
     reviewed_revision: int = 0
     reviewed_hash: str = ""
-    merged_into: str | None = None
     revision: int = 0
 
     @property

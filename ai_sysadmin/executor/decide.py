@@ -2,7 +2,7 @@
 
 from ai_sysadmin.actions.catalogue import UnitAction
 from ai_sysadmin.actions.policy import rule
-from ai_sysadmin.core.records import Approval, Decision, Risk, Ruling
+from ai_sysadmin.core.acting import Approval, Decision, Risk, Ruling
 from ai_sysadmin.core.settings import Settings
 from ai_sysadmin.sources.units import UnitStatus
 

@@ -11,17 +11,17 @@ from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 
-from ai_sysadmin.core.errors import NotFound
-from ai_sysadmin.core.records import (
+from ai_sysadmin.core.acting import (
     ActionRequest,
     ActionState,
     Approval,
     ExecutorEvent,
     ExecutorEventKind,
     Outcome,
-    Record,
     Ruling,
 )
+from ai_sysadmin.core.errors import NotFound
+from ai_sysadmin.core.records import Record
 from ai_sysadmin.runtime.sqlite import Database
 from ai_sysadmin.sources.units import UnitStatus
 

@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ai_sysadmin.actions.catalogue import UnitAction, validate
-from ai_sysadmin.core.clock import Clock
-from ai_sysadmin.core.errors import Refused, Unavailable
-from ai_sysadmin.core.records import (
+from ai_sysadmin.core.acting import (
     ActionRequest,
     ActionState,
     Approval,
@@ -26,6 +24,8 @@ from ai_sysadmin.core.records import (
     OutcomeKind,
     state_after,
 )
+from ai_sysadmin.core.clock import Clock
+from ai_sysadmin.core.errors import Refused, Unavailable
 from ai_sysadmin.core.settings import Settings
 from ai_sysadmin.executor.decide import decide, decide_again, forbidden_here
 from ai_sysadmin.executor.journal import Entry, Journal

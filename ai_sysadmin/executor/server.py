@@ -22,8 +22,8 @@ from ai_sysadmin.actions.protocol import (
     Reject,
     ShowAction,
 )
+from ai_sysadmin.core.acting import ActionState
 from ai_sysadmin.core.errors import NotFound, Refused, Unavailable
-from ai_sysadmin.core.records import ActionState
 from ai_sysadmin.core.settings import Settings
 from ai_sysadmin.executor.journal import Entry, Journal
 from ai_sysadmin.executor.life import Life, boottime

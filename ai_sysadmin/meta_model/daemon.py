@@ -8,9 +8,10 @@ from datetime import timedelta
 from ai_sysadmin.context.claims import GATHERING_SECONDS, Gathering, held, work_forever
 from ai_sysadmin.context.condition import Condition
 from ai_sysadmin.context.facts import Facts
+from ai_sysadmin.core.acting import ActionRequest, Origin
 from ai_sysadmin.core.clock import Clock
 from ai_sysadmin.core.errors import BackendUnavailable, ModelMisbehaved
-from ai_sysadmin.core.records import ActionRequest, EvidencePack, Investigation, Origin, Review
+from ai_sysadmin.core.records import EvidencePack, Investigation, Review
 from ai_sysadmin.core.settings import MetaModel
 from ai_sysadmin.llm_backend import ModelServer, ReplyDoesNotFit
 from ai_sysadmin.llm_backend.structured import reply_to_longest

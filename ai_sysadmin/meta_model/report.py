@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ai_sysadmin.context.defuse import cut, one_line, quoted
+from ai_sysadmin.core.acting import ActionRequest, ActionState
 from ai_sysadmin.core.clock import local, since
 from ai_sysadmin.core.incident import Incident
-from ai_sysadmin.core.records import ActionRequest, ActionState
 from ai_sysadmin.stores import Action, ServiceNote
 
 WAITS = ActionState.PENDING

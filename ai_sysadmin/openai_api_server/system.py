@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ai_sysadmin import __version__
+from ai_sysadmin.core.acting import ActionState
 from ai_sysadmin.core.clock import Clock
 from ai_sysadmin.core.errors import ExecutorUnavailable, Refused, StoreUnavailable
 from ai_sysadmin.core.incident import State
-from ai_sysadmin.core.records import ActionState
 from ai_sysadmin.core.settings import Backend, Settings
 from ai_sysadmin.llm_backend import ServerHealth
 from ai_sysadmin.openai_api_server.errors import Fault, Faulty

@@ -4,8 +4,9 @@ from typing import Literal
 
 from pydantic import AwareDatetime
 
+from ai_sysadmin.core.acting import ActionState
 from ai_sysadmin.core.incident import Incident
-from ai_sysadmin.core.records import ActionState, EvidencePack, Investigation, Record, Review, Symptom
+from ai_sysadmin.core.records import EvidencePack, Investigation, Record, Review, Symptom
 from ai_sysadmin.stores import Action, IncidentDetail, JournalPosition, ServiceNote, TimelineEntry
 
 

@@ -12,18 +12,9 @@ from typing import Protocol
 
 from pydantic import AwareDatetime
 
+from ai_sysadmin.core.acting import ActionRequest, ActionState, ExecutorEvent
 from ai_sysadmin.core.incident import Incident, State
-from ai_sysadmin.core.records import (
-    ActionRequest,
-    ActionState,
-    EvidencePack,
-    ExecutorEvent,
-    Investigation,
-    Record,
-    Review,
-    Symptom,
-    Trigger,
-)
+from ai_sysadmin.core.records import EvidencePack, Investigation, Record, Review, Symptom, Trigger
 
 
 class JournalPosition(Record):

@@ -7,7 +7,7 @@ import sys
 from contextlib import asynccontextmanager
 
 from ai_sysadmin.actions.protocol import FRAME, ActionFacts, Answer, Approve, Reject
-from ai_sysadmin.core.records import ActionState
+from ai_sysadmin.core.acting import ActionState
 from ai_sysadmin.testing.api import ScriptedChat
 from tests.services.api_harness import an_incident, running
 

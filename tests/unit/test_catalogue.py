@@ -3,8 +3,8 @@
 import pytest
 
 from ai_sysadmin.actions.catalogue import CATALOGUE, validate
+from ai_sysadmin.core.acting import Risk
 from ai_sysadmin.core.errors import Refused
-from ai_sysadmin.core.records import Risk
 from ai_sysadmin.sources.units import UnitStatus
 
 

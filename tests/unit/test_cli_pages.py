@@ -10,19 +10,9 @@ from ai_sysadmin.cli.incident_page import incident_page
 from ai_sysadmin.cli.incidents import incidents_page
 from ai_sysadmin.cli.layout import table, verbatim, wrapped
 from ai_sysadmin.cli.status import status_page
+from ai_sysadmin.core.acting import ActionRequest, Decision, Origin, Risk, Ruling
 from ai_sysadmin.core.incident import Incident, State
-from ai_sysadmin.core.records import (
-    ActionRequest,
-    Decision,
-    Evidence,
-    EvidencePack,
-    Origin,
-    ProposedAction,
-    Risk,
-    Ruling,
-    Symptom,
-    SymptomKind,
-)
+from ai_sysadmin.core.records import Evidence, EvidencePack, ProposedAction, Symptom, SymptomKind
 from ai_sysadmin.openai_api_server.views import (
     Actions,
     ActionView,

@@ -5,9 +5,9 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
+from ai_sysadmin.core.acting import OutcomeKind
 from ai_sysadmin.core.clock import SystemClock
 from ai_sysadmin.core.errors import NotFound, Refused
-from ai_sysadmin.core.records import OutcomeKind
 from ai_sysadmin.core.settings import Autonomy, Executor, Settings
 from ai_sysadmin.executor.journal import Journal
 from ai_sysadmin.executor.life import Life, Me

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from ai_sysadmin.core.acting import ExecutorEventKind, OutcomeKind
 from ai_sysadmin.core.incident import (
     ENDED,
     FaultCleared,
@@ -16,7 +17,7 @@ from ai_sysadmin.core.incident import (
     open_incident,
     reopens,
 )
-from ai_sysadmin.core.records import ExecutorEventKind, OutcomeKind, SymptomKind, Verdict
+from ai_sysadmin.core.records import SymptomKind, Verdict
 from tests.builders import NOW, event, finished, incident, investigation, request, review, trigger
 
 ASKED = request()

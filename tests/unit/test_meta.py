@@ -7,8 +7,9 @@ import pytest
 
 from ai_sysadmin.context.claims import Gathering
 from ai_sysadmin.context.condition import Condition
+from ai_sysadmin.core.acting import Origin
 from ai_sysadmin.core.errors import BackendUnavailable, StoreUnavailable, SystemdUnavailable
-from ai_sysadmin.core.records import Origin, ProposedAction, SymptomKind
+from ai_sysadmin.core.records import ProposedAction, SymptomKind
 from ai_sysadmin.core.settings import MetaModel
 from ai_sysadmin.llm_backend.structured import schema_of
 from ai_sysadmin.meta_model import decide, rules

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ai_sysadmin.actions.policy import rule
-from ai_sysadmin.core.records import Decision, Risk
+from ai_sysadmin.core.acting import Decision, Risk
 from ai_sysadmin.core.settings import Autonomy, Policy
 
 PROTECTED = Policy().protected_units

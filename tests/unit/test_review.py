@@ -7,8 +7,9 @@ import pytest
 
 from ai_sysadmin.context.claims import Gathering
 from ai_sysadmin.context.condition import Condition, watch
+from ai_sysadmin.core.acting import Origin
 from ai_sysadmin.core.errors import BackendUnavailable, StoreUnavailable, SystemdUnavailable
-from ai_sysadmin.core.records import Origin, ProposedAction, SymptomKind, Verdict
+from ai_sysadmin.core.records import ProposedAction, SymptomKind, Verdict
 from ai_sysadmin.core.settings import ReviewModel
 from ai_sysadmin.llm_backend.structured import schema_of
 from ai_sysadmin.review_model import decide, rules

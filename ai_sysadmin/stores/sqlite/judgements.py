@@ -4,9 +4,10 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
+from ai_sysadmin.core.acting import ActionRequest
 from ai_sysadmin.core.clock import Clock
 from ai_sysadmin.core.incident import Event, Incident, Investigated, Judged, State, advance
-from ai_sysadmin.core.records import ActionRequest, EvidencePack, Investigation, Review, short_id
+from ai_sysadmin.core.records import EvidencePack, Investigation, Review, short_id
 from ai_sysadmin.runtime.sqlite import Database
 from ai_sysadmin.stores import Claim
 from ai_sysadmin.stores.sqlite.rows import (

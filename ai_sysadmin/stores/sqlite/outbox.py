@@ -4,9 +4,9 @@ import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
 
+from ai_sysadmin.core.acting import ActionRequest, ActionState, ExecutorEvent, ExecutorEventKind, state_after
 from ai_sysadmin.core.clock import Clock
 from ai_sysadmin.core.incident import Incident, advance
-from ai_sysadmin.core.records import ActionRequest, ActionState, ExecutorEvent, ExecutorEventKind, state_after
 from ai_sysadmin.runtime.sqlite import Database
 from ai_sysadmin.stores import Action
 from ai_sysadmin.stores.sqlite.rows import action_by_id, incident_by_id, tell, update_action, update_incident

@@ -3,8 +3,9 @@
 import sqlite3
 from datetime import UTC, datetime
 
+from ai_sysadmin.core.acting import ActionRequest, ActionState
 from ai_sysadmin.core.incident import Incident
-from ai_sysadmin.core.records import ActionRequest, ActionState, Review, Symptom
+from ai_sysadmin.core.records import Review, Symptom
 from ai_sysadmin.stores import Action, TimelineEntry
 
 UNDER_WAY = tuple(state.value for state in ActionState if not state.ended)
