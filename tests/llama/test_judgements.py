@@ -74,4 +74,5 @@ async def test_the_chat_streams_an_answer(server):
     async with aclosing(Chat(server, 200).answer(question, live)) as deltas:
         pieces = [delta async for delta in deltas]
     assert len(pieces) > 1
-    assert "without a model" not in "".join(pieces)
+    assert "without a model" not in "".join(delta.text for delta in pieces)
+    assert pieces[-1].completion.prompt_tokens > 0
