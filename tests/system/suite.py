@@ -21,6 +21,7 @@ PROJECT = Path(__file__).parents[2]
 UNITS = Path(__file__).with_name("units")
 MAKE_MODEL = PROJECT / "tests/llama/make_tiny_gguf.py"
 
+PEOPLE = ("alice", "bob")
 PROGRAMS = Path("/opt/bin")
 CHECKOUT = "/opt/ai-sysadmin"
 LIBRARIES = f"{CHECKOUT}/site-packages"
@@ -47,7 +48,7 @@ class Suite:
     options: Mapping[str, Any] = field(default_factory=dict)
     """Further options of `services.ai-sysadmin`, settings included."""
     operators: tuple[str, ...] = ("alice",)
-    people: tuple[str, ...] = ("alice", "bob")
+    people: tuple[str, ...] = PEOPLE
     """Ordinary users of the machine."""
 
     def evaluate(self) -> System:
@@ -98,6 +99,7 @@ def _make_model(directory: Path) -> Path:
 def install(machine: Machine, suite: Suite) -> System:
     """Install the suite on a booted machine and start what it says; return what was installed."""
     system = suite.evaluate()
+    _forget_the_hosts_own(machine, system)
     _add_people(machine, suite.people)
     _add_users(machine, system)
     _add_programs(machine)
@@ -110,6 +112,16 @@ def install(machine: Machine, suite: Suite) -> System:
     if suite.start:
         machine.systemctl("start", *suite.start, timeout=120).ok()
     return system
+
+
+def _forget_the_hosts_own(machine: Machine, system: System) -> None:
+    """A machine begins as a copy of its host, on which somebody may have run the suite, or be called alice."""
+    for user in (*system.users, *PEOPLE):
+        machine.run(["userdel", "--force", user])
+    for group in (*system.groups, *PEOPLE):
+        machine.run(["groupdel", group])
+    ours = ["/etc/ai-sysadmin", "/var/lib/ai-sysadmin", "/var/lib/ai-sysadmin-executor"]
+    machine.run(["rm", "-rf", *ours, *(f"/home/{name}" for name in PEOPLE)]).ok()
 
 
 def _add_users(machine: Machine, system: System) -> None:
