@@ -6,38 +6,11 @@
   outputs = { self, nixpkgs }:
     let
       inherit (nixpkgs) lib;
-      project = (builtins.fromTOML (builtins.readFile ./pyproject.toml)).project;
       systems = [ "x86_64-linux" "aarch64-linux" ];
       forEach = make: lib.genAttrs systems (system: make system nixpkgs.legacyPackages.${system});
 
-      dependencies = python: with python; [
-        dbus-fast
-        fastapi
-        httpx
-        openai
-        psutil
-        pydantic
-        rich
-        tenacity
-        typer
-        uvicorn
-      ];
-
-      application = pkgs: pkgs.python3Packages.buildPythonApplication {
-        pname = project.name;
-        inherit (project) version;
-        pyproject = true;
-        src = self;
-        build-system = [ pkgs.python3Packages.hatchling ];
-        dependencies = dependencies pkgs.python3Packages;
-        # the bounds in pyproject.toml are what `make test` runs with; nixpkgs has its own pace
-        pythonRelaxDeps = true;
-        pythonImportsCheck = [ "ai_sysadmin" ];
-        meta = {
-          inherit (project) description;
-          mainProgram = "ai-sysadmin";
-        };
-      };
+      dependencies = import ./nixos/dependencies.nix;
+      application = pkgs: import ./nixos/package.nix { inherit (pkgs) lib python3Packages; src = self; };
 
       # What needs naming to evaluate as a whole system; the suite itself needs the first line only.
       example = {

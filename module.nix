@@ -220,7 +220,12 @@ in
 {
   options.services.ai-sysadmin = {
     enable = mkEnableOption "the AI sysadmin";
-    package = mkPackageOption pkgs "ai-sysadmin" { };
+    package = mkOption {
+      type = types.package;
+      default = pkgs.ai-sysadmin or (import ./nixos/package.nix { inherit lib; inherit (pkgs) python3Packages; });
+      defaultText = lib.literalExpression "pkgs.ai-sysadmin, else this checkout's own";
+      description = "The suite's program.";
+    };
 
     aiName = mkOption {
       type = types.nullOr types.str;

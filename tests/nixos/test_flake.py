@@ -20,6 +20,7 @@ class Flake:
         self.source.mkdir()
         for name in ("flake.nix", "module.nix", "pyproject.toml"):
             shutil.copy(PROJECT / name, self.source / name)
+        shutil.copytree(PROJECT / "nixos", self.source / "nixos")
         shutil.copytree(PROJECT / "tests/nixos", self.stand_in, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
 
     def nix(self, *command: str) -> subprocess.CompletedProcess[str]:
@@ -61,5 +62,5 @@ def test_the_package_has_every_dependency_of_the_project():
     project = (PROJECT / "pyproject.toml").read_text()
     declared = project.partition("dependencies = [")[2].partition("]")[0]
     names = {line.strip(' ",').partition(">=")[0] for line in declared.strip().splitlines()}
-    packaged = (PROJECT / "flake.nix").read_text().partition("with python; [")[2].partition("]")[0].split()
+    packaged = (PROJECT / "nixos/dependencies.nix").read_text().partition("with python; [")[2].partition("]")[0].split()
     assert set(packaged) == names
