@@ -17,6 +17,7 @@ from ai_sysadmin.actions.protocol import (
     Propose,
     Reject,
     ShowAction,
+    Withdraw,
 )
 from ai_sysadmin.core.acting import ActionRequest, ExecutorEvent
 from ai_sysadmin.core.errors import AiSysadminError, ExecutorUnavailable, NotFound, Refused
@@ -40,6 +41,10 @@ class ExecutorClient:
     async def propose(self, request: ActionRequest) -> ActionFacts:
         """Hand a request over; handing the same one over again changes nothing."""
         return (await self._ask(Propose(request=request))).actions[0]
+
+    async def withdraw(self, action_id: str, why: str) -> ActionFacts:
+        """Take back what was proposed; what does not wait for a person any more stays as it is."""
+        return (await self._ask(Withdraw(id=action_id, why=why))).actions[0]
 
     async def events(self, epoch: str, since: int, wait_seconds: float = 0) -> Sequence[ExecutorEvent]:
         """Return the next events in order, waiting so long for the first."""

@@ -10,7 +10,7 @@ import logging
 from ai_sysadmin.actions.client import ExecutorClient
 from ai_sysadmin.core.acting import ActionRequest, ExecutorEvent, ExecutorEventKind
 from ai_sysadmin.core.clock import Clock
-from ai_sysadmin.core.errors import AiSysadminError, Refused, Unavailable
+from ai_sysadmin.core.errors import AiSysadminError, NotFound, Refused, Unavailable
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.stores import OutboxStore
 
@@ -20,11 +20,14 @@ WAIT_SECONDS = 5.0
 
 
 async def submit_forever(outbox: OutboxStore, executor: ExecutorClient, clock: Clock, heart: Heartbeat) -> None:
-    """Hand over what is in the outbox, as it comes. Raises: Unavailable."""
+    """Hand over what is in the outbox as it comes, and take back what nobody needs any more. Raises: Unavailable."""
     while True:
         for request in await outbox.unsubmitted():
             with heart.within(30, "handing a request to the executor"):
                 await _submit(request, outbox, executor, clock)
+        for request, why in await outbox.unneeded():
+            with heart.within(30, "taking a request back"):
+                await _withdraw(request, why, outbox, executor, clock)
         await asyncio.sleep(POLL_SECONDS)
 
 
@@ -41,6 +44,16 @@ async def _submit(request: ActionRequest, outbox: OutboxStore, executor: Executo
     else:
         await outbox.submitted(request.id)
         log.info("request submitted: %s", request.name, extra={"event": "request_submitted", **fields})
+
+
+async def _withdraw(
+    request: ActionRequest, why: str, outbox: OutboxStore, executor: ExecutorClient, clock: Clock
+) -> None:
+    """Take a request back; its end comes as an event, like any other."""
+    try:
+        await executor.withdraw(request.id, why)
+    except NotFound as error:  # an executor that lost its journal will tell nothing of it any more
+        await outbox.refused(request, str(error), clock.now())
 
 
 async def follow_forever(outbox: OutboxStore, executor: ExecutorClient, heart: Heartbeat) -> None:

@@ -1,7 +1,7 @@
 """What is said on the executor's sockets: one JSON object a line, one answer a line, nothing else.
 
-``propose.sock`` takes ``propose``, ``events``, ``list``, ``show``; ``operate.sock`` takes ``approve``, ``reject``,
-``list``, ``show``. The executor checks who is speaking by the socket's peer credentials.
+``propose.sock`` takes ``propose``, ``withdraw``, ``events``, ``list``, ``show``; ``operate.sock`` takes ``approve``,
+``reject``, ``list``, ``show``. The executor checks who is speaking by the socket's peer credentials.
 """
 
 from typing import Annotated, Literal
@@ -18,6 +18,14 @@ MAX_EVENTS = 100
 class Propose(Record):
     do: Literal["propose"] = "propose"
     request: ActionRequest
+
+
+class Withdraw(Record):
+    """Take a proposal back that nobody needs any more; what does not wait for a person goes on."""
+
+    do: Literal["withdraw"] = "withdraw"
+    id: str = Field(min_length=1, max_length=32)
+    why: str = Field(max_length=1000)
 
 
 class Events(Record):
@@ -49,7 +57,7 @@ class ShowAction(Record):
     id: str = Field(min_length=1, max_length=32)
 
 
-Frame = Annotated[Propose | Events | Approve | Reject | ListActions | ShowAction, Field(discriminator="do")]
+Frame = Annotated[Propose | Withdraw | Events | Approve | Reject | ListActions | ShowAction, Field(discriminator="do")]
 FRAME: TypeAdapter[Frame] = TypeAdapter(Frame)
 
 

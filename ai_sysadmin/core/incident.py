@@ -246,7 +246,7 @@ def _executed(incident: Incident, event: ExecutorEvent) -> Incident:
             return (
                 incident if incident.state is State.ACTING else _to(incident, State.AWAITING_APPROVAL, note=event.text)
             )
-        case ExecutorEventKind.APPROVED | ExecutorEventKind.RAN:
+        case ExecutorEventKind.APPROVED | ExecutorEventKind.RAN | ExecutorEventKind.WITHDRAWN:
             return incident
         case ExecutorEventKind.STARTED:
             return _to(incident, State.ACTING, note=event.text)

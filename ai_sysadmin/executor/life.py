@@ -25,7 +25,7 @@ from ai_sysadmin.core.acting import (
     state_after,
 )
 from ai_sysadmin.core.clock import Clock
-from ai_sysadmin.core.errors import Refused, Unavailable
+from ai_sysadmin.core.errors import NotFound, Refused, Unavailable
 from ai_sysadmin.core.settings import Settings
 from ai_sysadmin.executor.decide import decide, decide_again, forbidden_here
 from ai_sysadmin.executor.journal import Entry, Journal
@@ -122,6 +122,15 @@ class Life:
         entry = await self._waiting(id_or_prefix)
         return await self._write(entry, ExecutorEventKind.REJECTED, f"rejected by {user}: {why}")
 
+    async def withdraw(self, action_id: str, why: str) -> Entry:
+        """Take a proposal back that still waits; anything else stays as it is. Raises: NotFound."""
+        entry = await self._journal.get(action_id)
+        if entry is None:
+            raise NotFound(f"there is no action {action_id!r}")
+        if entry.state is not ActionState.PENDING:
+            return entry
+        return await self._write(entry, ExecutorEventKind.WITHDRAWN, f"not needed any more: {why}")
+
     # --- what it does
 
     async def run(self) -> None:
@@ -131,7 +140,7 @@ class Life:
             if entry is not None and entry.state.ended:
                 await self._effects.release(action_id)
         for entry in reversed(await self._journal.entries(under_way=True)):
-            if entry.state != ActionState.PENDING:
+            if entry.state is not ActionState.PENDING:
                 self._due.put_nowait(entry.request.id)
         async with asyncio.TaskGroup() as living:
             while True:
@@ -141,7 +150,7 @@ class Life:
         """Once a second, end the proposals that have waited too long."""
         while True:
             for entry in await self._journal.entries(under_way=True):
-                if entry.state == ActionState.PENDING and self._has_expired(entry):
+                if entry.state is ActionState.PENDING and self._has_expired(entry):
                     await self._write(entry, ExecutorEventKind.EXPIRED, "nobody decided in time")
             await asyncio.sleep(1)
 
@@ -240,7 +249,7 @@ class Life:
 
     async def _waiting(self, id_or_prefix: str) -> Entry:
         entry = await self._journal.find(id_or_prefix)
-        if entry.state != ActionState.PENDING:
+        if entry.state is not ActionState.PENDING:
             raise Refused(f"action {entry.request.id} does not wait for anybody: it is {entry.state} ({entry.text})")
         if self._has_expired(entry):
             raise Refused(f"action {entry.request.id} has expired")

@@ -21,6 +21,7 @@ from ai_sysadmin.actions.protocol import (
     Propose,
     Reject,
     ShowAction,
+    Withdraw,
 )
 from ai_sysadmin.core.acting import ActionState
 from ai_sysadmin.core.errors import NotFound, Refused, Unavailable
@@ -112,6 +113,8 @@ class Server:
         match frame:
             case Propose(request=request):
                 return _facts(await self._life.propose(request))
+            case Withdraw(id=action_id, why=why):
+                return _facts(await self._life.withdraw(action_id, why))
             case Approve(id=action_id):
                 return _facts(await self._life.approve(action_id, peer.uid, peer.user))
             case Reject(id=action_id, why=why):
@@ -125,7 +128,7 @@ class Server:
 
 
 def _may_propose(frame: Frame, _peer: Peer) -> bool:
-    return isinstance(frame, Propose | Events | ListActions | ShowAction)
+    return isinstance(frame, Propose | Withdraw | Events | ListActions | ShowAction)
 
 
 def _may_operate(frame: Frame, _peer: Peer) -> bool:

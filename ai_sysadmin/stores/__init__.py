@@ -178,6 +178,10 @@ class OutboxStore(Protocol):
 
     async def submitted(self, action_id: str) -> None: ...
 
+    async def unneeded(self) -> Sequence[tuple[ActionRequest, str]]:
+        """Return the requests that wait for a person although their incident has ended, each with why it ended."""
+        ...
+
     async def refused(self, request: ActionRequest, why: str, at: datetime) -> None:
         """Record that the executor would not even take a request."""
         ...

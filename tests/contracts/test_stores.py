@@ -247,6 +247,17 @@ async def test_a_request_that_the_executor_will_not_take_needs_a_person(stores):
     assert await stores.outbox.executor_position() == ("", 0)
 
 
+async def test_what_waits_for_a_person_though_its_incident_ended_is_named(stores):
+    wanted = await asked(stores)
+    assert await stores.outbox.unneeded() == ()
+    await noticed(stores, cleared=[Cleared(HOST, UNIT, NOW, "active again")])
+    assert await stores.outbox.unneeded() == ((wanted, "active again"),)
+    await stores.outbox.apply([event(wanted, ExecutorEventKind.WITHDRAWN, 2)])
+    assert await stores.outbox.unneeded() == ()
+    assert (await stores.reader.action(wanted.id)).state == "withdrawn"
+    assert (await stores.reader.incident(wanted.incident_id)).incident.state is State.RESOLVED
+
+
 async def test_an_ended_incident_asks_for_nothing_any_more(stores):
     await noticed(stores, trigger())
     held = await claim(stores)

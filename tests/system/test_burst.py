@@ -8,7 +8,7 @@ from tests.system.machine import Machine
 from tests.system.story import Story
 from tests.system.suite import Suite
 
-SUITE = Suite(models=("review",), options={"settings": {"trigger_monitor": {"burst_count": 100}}})
+SUITE = Suite(models=("review", "meta"), options={"settings": {"trigger_monitor": {"burst_count": 100}}})
 LINES = 10_000
 BURST = """import sys, time
 name, lines, status = sys.argv[1].split("-")
@@ -28,6 +28,10 @@ def story(suite_machine: Machine) -> Story:
 def detail(story: Story, unit: str) -> dict[str, Any]:
     (incident,) = story.machine.eventually(lambda: story.incidents(unit), f"{unit} is an incident", 20)
     return dict(story.cli("incidents", "show", incident["id"]).ok().json)
+
+
+def model_calls(found: dict[str, Any]) -> int:
+    return sum(each["model_calls"] for each in (*found["reviews"], *found["investigations"]))
 
 
 def settled(story: Story, unit: str, lines: int) -> dict[str, Any]:
@@ -54,7 +58,7 @@ def test_ten_thousand_lines_are_one_incident_one_count_and_one_model_call(story:
     found = settled(story, unit, LINES)
     assert {each["kind"]: each["count"] for each in found["symptoms"]}["severe_log"] == LINES
     assert found["incident"]["count"] == LINES
-    assert sum(review["model_calls"] for review in found["reviews"]) <= 1
+    assert model_calls(found) <= 1
     after_count, after_sequence = read_and_last(story)
     assert after_count - before_count == after_sequence - before_sequence
     assert story.cli("status").json["journal"]["entries_lost"] == 0
@@ -70,7 +74,7 @@ def test_a_burst_and_the_failure_that_follows_are_one_incident(story: Story) -> 
         "burst": 0,
         "unit_failed": 1,
     }
-    assert sum(review["model_calls"] for review in found["reviews"]) <= 1
+    assert model_calls(found) <= 1
     assert len(story.incidents(unit)) == 1
 
 

@@ -108,6 +108,8 @@ def test_an_ordinary_user_gets_proposals_and_the_line_that_could(machine: Machin
     assert "still awaiting_approval" in up.said()
     machine.systemctl("restart", broken).ok()  # the person typed the line
     machine.eventually(lambda: up.state(broken) == "resolved", "what a person mended is resolved", 25)
+    pending = ("actions", "list", "--state", "pending")
+    machine.eventually(lambda: up.cli(*pending).json["actions"] == [], "what nobody needs any more is taken back")
     up.interrupt()
 
 

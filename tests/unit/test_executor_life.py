@@ -186,6 +186,21 @@ async def test_nobody_decides_in_time(tmp_path):
             await life.approve(wanted.id, 0, "root")
 
 
+async def test_what_nobody_needs_any_more_is_taken_back_while_it_waits(tmp_path):
+    systemd, wanted, other = failed_unit(), request(), request("other1")
+    async with executor(tmp_path, systemd) as (life, journal):
+        await life.propose(wanted)
+        assert (await life.withdraw(wanted.id, "it runs again")).state == "withdrawn"
+        with pytest.raises(Refused, match="not needed any more: it runs again"):
+            await life.approve(wanted.id, 0, "root")
+        await life.propose(other)
+        await life.approve(other.id, 0, "root")
+        assert (await life.withdraw(other.id, "too late")).state != "withdrawn"
+        assert (await ended(journal, other.id)).state == "succeeded"
+        with pytest.raises(NotFound):
+            await life.withdraw("aaaaaa-000000", "never was")
+
+
 async def test_without_root_it_says_the_line_that_could(tmp_path):
     systemd, wanted = failed_unit(), request()
     async with executor(tmp_path, systemd, me=Me(1000, "ada", "boot1")) as (life, journal):

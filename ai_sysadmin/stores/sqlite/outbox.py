@@ -6,7 +6,7 @@ from datetime import datetime
 
 from ai_sysadmin.core.acting import ActionRequest, ActionState, ExecutorEvent, ExecutorEventKind, state_after
 from ai_sysadmin.core.clock import Clock
-from ai_sysadmin.core.incident import Incident, advance
+from ai_sysadmin.core.incident import ENDED, Incident, advance
 from ai_sysadmin.runtime.sqlite import Database
 from ai_sysadmin.stores import Action
 from ai_sysadmin.stores.sqlite.rows import action_by_id, incident_by_id, tell, update_action, update_incident
@@ -41,6 +41,22 @@ class SqliteOutbox:
                 )
 
         await self._database.write(work)
+
+    async def unneeded(self) -> Sequence[tuple[ActionRequest, str]]:
+        def work(connection: sqlite3.Connection) -> Sequence[tuple[ActionRequest, str]]:
+            ended = [state.value for state in ENDED]
+            rows = connection.execute(
+                "SELECT actions.body AS action, incidents.body AS incident"  # noqa: S608
+                " FROM actions JOIN incidents ON incidents.id = incident_id"
+                f" WHERE actions.state = ? AND host = ? AND incidents.state IN ({','.join('?' * len(ended))})",
+                (ActionState.PENDING.value, self._host, *ended),
+            )
+            return tuple(
+                (Action.model_validate_json(row["action"]).request, Incident.model_validate_json(row["incident"]).note)
+                for row in rows
+            )
+
+        return await self._database.read(work)
 
     async def refused(self, request: ActionRequest, why: str, at: datetime) -> None:
         event = ExecutorEvent(
