@@ -66,11 +66,39 @@ class Life:
         self._clock = clock
         self._due: asyncio.Queue[str] = asyncio.Queue()
         self._one_per_unit: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._deciding = asyncio.Lock()  # a yes and a no at the same moment: the first counts, the second is refused
 
     # --- what is asked of it
 
     async def propose(self, request: ActionRequest) -> Entry:
         """Rule on a request; the same request again changes nothing. Raises: Refused, SystemdUnavailable."""
+        async with self._deciding:
+            return await self._propose(request)
+
+    async def approve(self, id_or_prefix: str, uid: int, user: str) -> Entry:
+        """Take an operator's yes. Raises: NotFound, Refused, SystemdUnavailable."""
+        async with self._deciding:
+            return await self._approve(await self._waiting(id_or_prefix), uid, user)
+
+    async def reject(self, id_or_prefix: str, user: str, why: str) -> Entry:
+        """Take an operator's no. Raises: NotFound, Refused."""
+        async with self._deciding:
+            entry = await self._waiting(id_or_prefix)
+            return await self._write(entry, ExecutorEventKind.REJECTED, f"rejected by {user}: {why}")
+
+    async def withdraw(self, action_id: str, why: str) -> Entry:
+        """Take a proposal back that still waits; anything else stays as it is. Raises: NotFound."""
+        async with self._deciding:
+            entry = await self._journal.get(action_id)
+            if entry is None:
+                raise NotFound(f"there is no action {action_id!r}")
+            if entry.state is not ActionState.PENDING:
+                return entry
+            return await self._write(entry, ExecutorEventKind.WITHDRAWN, f"not needed any more: {why}")
+
+    # --- what becomes of that
+
+    async def _propose(self, request: ActionRequest) -> Entry:
         known = await self._journal.get(request.id)
         if known is not None:
             if known.request.digest != request.digest:
@@ -99,9 +127,7 @@ class Life:
                 self._due.put_nowait(request.id)
                 return entry
 
-    async def approve(self, id_or_prefix: str, uid: int, user: str) -> Entry:
-        """Take an operator's yes. Raises: NotFound, Refused, SystemdUnavailable."""
-        entry = await self._waiting(id_or_prefix)
+    async def _approve(self, entry: Entry, uid: int, user: str) -> Entry:
         action = validate(entry.request.name, entry.request.arguments)
         if (line := forbidden_here(self._me.uid, self._me.user, action, entry.ruling.risk)) is not None:
             raise Refused(line)
@@ -116,20 +142,6 @@ class Life:
         entry = await self._write(entry, ExecutorEventKind.APPROVED, f"approved by {user}")
         self._due.put_nowait(entry.request.id)
         return entry
-
-    async def reject(self, id_or_prefix: str, user: str, why: str) -> Entry:
-        """Take an operator's no. Raises: NotFound, Refused."""
-        entry = await self._waiting(id_or_prefix)
-        return await self._write(entry, ExecutorEventKind.REJECTED, f"rejected by {user}: {why}")
-
-    async def withdraw(self, action_id: str, why: str) -> Entry:
-        """Take a proposal back that still waits; anything else stays as it is. Raises: NotFound."""
-        entry = await self._journal.get(action_id)
-        if entry is None:
-            raise NotFound(f"there is no action {action_id!r}")
-        if entry.state is not ActionState.PENDING:
-            return entry
-        return await self._write(entry, ExecutorEventKind.WITHDRAWN, f"not needed any more: {why}")
 
     # --- what it does
 
@@ -149,9 +161,10 @@ class Life:
     async def expire(self) -> None:
         """Once a second, end the proposals that have waited too long."""
         while True:
-            for entry in await self._journal.entries(under_way=True):
-                if entry.state is ActionState.PENDING and self._has_expired(entry):
-                    await self._write(entry, ExecutorEventKind.EXPIRED, "nobody decided in time")
+            async with self._deciding:
+                for entry in await self._journal.entries(under_way=True):
+                    if entry.state is ActionState.PENDING and self._has_expired(entry):
+                        await self._write(entry, ExecutorEventKind.EXPIRED, "nobody decided in time")
             await asyncio.sleep(1)
 
     async def _effects_held(self) -> list[str]:
@@ -162,11 +175,11 @@ class Life:
             return []
 
     async def _live(self, action_id: str) -> None:
-        entry = await self._journal.get(action_id)
-        if entry is None:
-            return
+        """Live one action to its end. Asked for twice, the second finds it ended."""
+        entry = await self._journal.find(action_id)
         action = validate(entry.request.name, entry.request.arguments)
         async with self._one_per_unit[action.unit]:
+            entry = await self._journal.find(action_id)  # as it is now: it may have been lived while we waited
             while not entry.state.ended:
                 try:
                     entry = await self._step(entry, action)

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
@@ -59,7 +60,8 @@ class Supervisor:
             elif not self._stopping:
                 sys.stderr.write(f"ai-sysadmin: the {ended.name} ended and is started again\n")
                 time.sleep(_BACK_SECONDS)
-                self._start(ended)
+                if not self._stopping:  # we may have been told to stop meanwhile
+                    self._start(ended)
         return status
 
     def _start(self, part: Part) -> None:
@@ -86,11 +88,14 @@ class Supervisor:
         if self._stopping:
             return
         self._stopping = True
-        for pid in self._running:
-            os.kill(pid, signal.SIGTERM)
+        self._signal(signal.SIGTERM)
         signal.signal(signal.SIGALRM, self._kill)
         signal.setitimer(signal.ITIMER_REAL, _GRACE_SECONDS)
 
     def _kill(self, _signum: int, _frame: FrameType | None) -> None:
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, signum: int) -> None:
         for pid in self._running:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it ended, and we were about to take note
+                os.kill(pid, signum)

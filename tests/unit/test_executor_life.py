@@ -186,6 +186,48 @@ async def test_nobody_decides_in_time(tmp_path):
             await life.approve(wanted.id, 0, "root")
 
 
+class SlowSystemd(FakeSystemd):
+    """A systemd that takes its time to say how a unit is."""
+
+    async def status(self, unit):
+        await asyncio.sleep(0.05)
+        return await super().status(unit)
+
+
+async def test_a_yes_and_a_no_at_the_same_moment_are_one_decision(tmp_path):
+    systemd, wanted = SlowSystemd(), request()
+    systemd.add(UNIT, active="failed", result="exit-code")
+    async with executor(tmp_path, systemd) as (life, journal):
+        await asyncio.gather(life.propose(wanted), life.propose(wanted))
+        assert len(await journal.events("", 0, 100, 0)) == 1
+        decided = await asyncio.gather(
+            life.approve(wanted.id, 0, "root"),
+            life.reject(wanted.id, "root", "no"),
+            life.approve(wanted.id, 0, "root"),
+            return_exceptions=True,
+        )
+        assert [isinstance(each, Refused) for each in decided] == [False, True, True]
+        await ended(journal, wanted.id)
+        assert systemd.starts.count(f"restart {UNIT}") == 1
+
+
+async def test_an_action_that_falls_due_twice_is_lived_once(tmp_path):
+    systemd, wanted = failed_unit(), request()
+    journal = Journal(tmp_path)
+    await journal.open()
+    life = Life(journal, systemd, systemd, settings(Autonomy.AUTO_SAFE), ROOT, SystemClock())
+    await life.propose(wanted)  # before the loop takes up what is under way: it is told of this one twice
+    running = asyncio.create_task(life.run())
+    assert (await ended(journal, wanted.id)).state == "succeeded"
+    await asyncio.sleep(0.3)
+    assert systemd.starts.count(f"restart {UNIT}") == 1
+    assert [event.kind for event in await journal.events("", 0, 100, 0)].count("started") == 1
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    await journal.close()
+
+
 async def test_what_nobody_needs_any_more_is_taken_back_while_it_waits(tmp_path):
     systemd, wanted, other = failed_unit(), request(), request("other1")
     async with executor(tmp_path, systemd) as (life, journal):
