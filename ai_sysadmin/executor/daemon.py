@@ -38,7 +38,7 @@ async def run(settings: Settings, policy_file: Path | None = None, proposers: in
     settings = capped(settings, os.geteuid())
     directory = settings.executor.state_dir
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    bus = SystemBus()
+    bus, heart = SystemBus(), Heartbeat()
     journal = Journal(directory)
     await journal.open()
     try:
@@ -49,10 +49,11 @@ async def run(settings: Settings, policy_file: Path | None = None, proposers: in
             settings,
             Me(os.geteuid(), user_name(os.geteuid()), boot_id()),
             SystemClock(),
+            heart,
         )
         servers = await Server(life, journal, settings).listen(listen_fds() or bind(settings, proposers))
         loops: Mapping[str, Loop] = {"actions": life.run, "expiry": life.expire}
-        await run_service("executor", loops, Heartbeat())
+        await run_service("executor", loops, heart)
         for server in servers:
             server.close()
     finally:

@@ -30,12 +30,14 @@ from ai_sysadmin.core.settings import Settings
 from ai_sysadmin.executor.decide import decide, decide_again, forbidden_here
 from ai_sysadmin.executor.journal import Entry, Journal
 from ai_sysadmin.executor.systemd import CannotStart, Effects
+from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.sources.units import Units, UnitStatus
 
 log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.1
 CHECK_SECONDS = 0.25
 RETRY_SECONDS = 1.0
+MARGIN_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,14 @@ class Life:
     """All actions of this host. ``run`` has to be running for anything to be done."""
 
     def __init__(
-        self, journal: Journal, effects: Effects, units: Units, settings: Settings, me: Me, clock: Clock
+        self,
+        journal: Journal,
+        effects: Effects,
+        units: Units,
+        settings: Settings,
+        me: Me,
+        clock: Clock,
+        heart: Heartbeat,
     ) -> None:
         self._journal = journal
         self._effects = effects
@@ -64,6 +73,7 @@ class Life:
         self._settings = settings
         self._me = me
         self._clock = clock
+        self._heart = heart
         self._due: asyncio.Queue[str] = asyncio.Queue()
         self._one_per_unit: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._deciding = asyncio.Lock()  # a yes and a no at the same moment: the first counts, the second is refused
@@ -182,11 +192,17 @@ class Life:
             entry = await self._journal.find(action_id)  # as it is now: it may have been lived while we waited
             while not entry.state.ended:
                 try:
-                    entry = await self._step(entry, action)
+                    with self._heart.within(self._longest_step(action), f"action {action_id}"):
+                        entry = await self._step(entry, action)
                 except Unavailable as error:
                     log.warning("waiting: %s", error, extra={"event": "action_waits", **_ids(entry)})
                     await asyncio.sleep(RETRY_SECONDS)
             await self._release(action_id)
+
+    def _longest_step(self, action: UnitAction) -> float:
+        """Return the seconds after which an action that has not come one step further is stuck, and so are we."""
+        limits = self._settings.executor
+        return len(action.commands()) * limits.action_timeout_seconds + limits.post_check_seconds + MARGIN_SECONDS
 
     async def _step(self, entry: Entry, action: UnitAction) -> Entry:
         """Do what comes next for an action, and write what came of it."""

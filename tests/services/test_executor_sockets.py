@@ -18,6 +18,7 @@ from ai_sysadmin.executor.journal import Journal
 from ai_sysadmin.executor.life import Life, Me
 from ai_sysadmin.executor.peers import Peer, why_no_operator
 from ai_sysadmin.executor.server import Server
+from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.testing.fake_systemd import FakeSystemd
 from tests.builders import HOST, UNIT, request
 
@@ -42,7 +43,7 @@ async def settings(tmp_path, systemd):
 async def serving(settings, systemd):
     journal = Journal(settings.executor.state_dir)
     await journal.open()
-    life = Life(journal, systemd, systemd, settings, Me(0, "root", "boot1"), SystemClock())
+    life = Life(journal, systemd, systemd, settings, Me(0, "root", "boot1"), SystemClock(), Heartbeat())
     servers = await Server(life, journal, settings).listen(bind(settings, -1))
     running = asyncio.create_task(life.run())
     try:

@@ -11,6 +11,7 @@ from ai_sysadmin.core.errors import NotFound, Refused
 from ai_sysadmin.core.settings import Autonomy, Executor, Settings
 from ai_sysadmin.executor.journal import Journal
 from ai_sysadmin.executor.life import Life, Me
+from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.testing.fake_systemd import FakeSystemd
 from tests.builders import HOST, UNIT, request
 
@@ -26,7 +27,7 @@ def settings(autonomy: Autonomy = Autonomy.SUGGEST, **executor: float) -> Settin
 async def executor(tmp_path, systemd, autonomy=Autonomy.SUGGEST, me=ROOT, journal_type=Journal, **timing):
     journal = journal_type(tmp_path)
     await journal.open()
-    life = Life(journal, systemd, systemd, settings(autonomy, **timing), me, SystemClock())
+    life = Life(journal, systemd, systemd, settings(autonomy, **timing), me, SystemClock(), Heartbeat())
     running = [asyncio.create_task(life.run()), asyncio.create_task(life.expire())]
     try:
         yield life, journal
@@ -215,7 +216,7 @@ async def test_an_action_that_falls_due_twice_is_lived_once(tmp_path):
     systemd, wanted = failed_unit(), request()
     journal = Journal(tmp_path)
     await journal.open()
-    life = Life(journal, systemd, systemd, settings(Autonomy.AUTO_SAFE), ROOT, SystemClock())
+    life = Life(journal, systemd, systemd, settings(Autonomy.AUTO_SAFE), ROOT, SystemClock(), Heartbeat())
     await life.propose(wanted)  # before the loop takes up what is under way: it is told of this one twice
     running = asyncio.create_task(life.run())
     assert (await ended(journal, wanted.id)).state == "succeeded"
