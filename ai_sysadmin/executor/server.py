@@ -34,6 +34,13 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS = 60
 MAX_CONNECTIONS = 64
 
+OPERATE = "operate"
+DOORS = {
+    "propose": (Propose, Withdraw, Events, ListActions, ShowAction),
+    OPERATE: (Approve, Reject, ListActions, ShowAction),
+}
+"""The sockets, and what is taken on each. ``operate`` answers nobody but root and the operators."""
+
 
 class Server:
     """Answers frames. ``propose`` serves the suite's services, ``operate`` everybody who may decide."""
@@ -46,20 +53,19 @@ class Server:
 
     async def listen(self, sockets: dict[str, list[socket.socket]]) -> list[asyncio.Server]:
         """Begin to answer on the sockets named ``propose`` and ``operate``."""
-        answers: dict[str, Callable[[Frame, Peer], bool]] = {"propose": _may_propose, "operate": _may_operate}
         return [
-            await asyncio.start_unix_server(self._handler(may), sock=sock, limit=MAX_FRAME_BYTES)
-            for name, may in answers.items()
-            for sock in sockets.get(name, [])
+            await asyncio.start_unix_server(self._handler(door), sock=sock, limit=MAX_FRAME_BYTES)
+            for door in DOORS
+            for sock in sockets.get(door, [])
         ]
 
     def _handler(
-        self, may: Callable[[Frame, Peer], bool]
+        self, door: str
     ) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], "asyncio.Future[None] | None"]:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             async with self._free:
                 try:
-                    await self._converse(reader, writer, may)
+                    await self._converse(reader, writer, door)
                 except (ConnectionError, TimeoutError, asyncio.IncompleteReadError):
                     pass  # whoever was there has left, or never said anything
                 finally:
@@ -67,9 +73,7 @@ class Server:
 
         return serve  # type: ignore[return-value]
 
-    async def _converse(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, may: Callable[[Frame, Peer], bool]
-    ) -> None:
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, door: str) -> None:
         peer = peer_of(writer.get_extra_info("socket"))
         while True:
             try:
@@ -79,20 +83,20 @@ class Server:
                 writer.write(answer.model_dump_json().encode() + b"\n")
                 await writer.drain()
                 return
-            answer = await self.answer(line, peer, may)
+            answer = await self.answer(line, peer, door)
             writer.write(answer.model_dump_json().encode() + b"\n")
             await asyncio.wait_for(writer.drain(), IDLE_SECONDS)
 
-    async def answer(self, line: bytes, peer: Peer, may: Callable[[Frame, Peer], bool]) -> Answer:
+    async def answer(self, line: bytes, peer: Peer, door: str) -> Answer:
         """Return the answer to one frame; whatever the frame is, there is one."""
         try:
             frame = FRAME.validate_json(line)
         except (ValidationError, RecursionError) as error:
             return Answer(error="invalid", message=f"that is no frame of this protocol: {str(error)[:500]}")
         try:
-            if not may(frame, peer):
+            if not isinstance(frame, DOORS[door]):
                 raise Refused(f"{frame.do!r} is not taken on this socket")
-            if isinstance(frame, Approve | Reject):
+            if door == OPERATE:
                 self._check_operator(frame, peer)
             return await self._do(frame, peer)
         except Refused as error:
@@ -102,10 +106,10 @@ class Server:
         except Unavailable as error:
             return Answer(error="unavailable", message=str(error))
 
-    def _check_operator(self, frame: Approve | Reject, peer: Peer) -> None:
+    def _check_operator(self, frame: Frame, peer: Peer) -> None:
         reason = why_no_operator(peer, self._settings)
         if reason is not None:
-            said = {"event": "operator_refused", "action_id": frame.id, "peer_uid": peer.uid}
+            said = {"event": "operator_refused", "action_id": getattr(frame, "id", ""), "peer_uid": peer.uid}
             log.warning("%s by %s refused: %s", frame.do, peer.user, reason, extra=said)
             raise Refused(reason)
 
@@ -125,14 +129,6 @@ class Server:
                 return _facts(*await self._journal.entries())
             case Events(epoch=epoch, since=since, wait_seconds=seconds):
                 return Answer(events=tuple(await self._journal.events(epoch, since, MAX_EVENTS, seconds)))
-
-
-def _may_propose(frame: Frame, _peer: Peer) -> bool:
-    return isinstance(frame, Propose | Withdraw | Events | ListActions | ShowAction)
-
-
-def _may_operate(frame: Frame, _peer: Peer) -> bool:
-    return isinstance(frame, Approve | Reject | ListActions | ShowAction)
 
 
 def _facts(*entries: Entry) -> Answer:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from ai_sysadmin.actions.client import ExecutorClient
-from ai_sysadmin.actions.protocol import Approve, Propose
+from ai_sysadmin.actions.protocol import Approve, ListActions, Propose, Reject, ShowAction
 from ai_sysadmin.core.clock import SystemClock
 from ai_sysadmin.core.errors import AiSysadminError, ExecutorUnavailable, NotFound, Refused
 from ai_sysadmin.core.settings import Autonomy, Executor, Settings
@@ -107,6 +107,14 @@ async def test_nobody_decides_at_the_services_door(propose, systemd):
 async def test_nobody_proposes_at_the_operators_door(operate):
     with pytest.raises(Refused, match="not taken on this socket"):
         await operate.propose(request())
+
+
+@pytest.mark.parametrize("frame", [ListActions(), ShowAction(id="abc"), Approve(id="abc"), Reject(id="abc", why="no")])
+async def test_the_operators_door_tells_a_stranger_nothing(tmp_path, settings, systemd, frame):
+    server = Server(None, None, settings)
+    answer = await server.answer(frame.model_dump_json().encode(), Peer(1001, "eve"), "operate")
+    assert answer.error == "refused"
+    assert "eve is no operator" in answer.message
 
 
 async def test_what_does_not_exist_is_said(operate, propose):
