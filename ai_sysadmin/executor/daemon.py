@@ -12,11 +12,11 @@ from ai_sysadmin.core.errors import SettingsError
 from ai_sysadmin.core.settings import Autonomy, Settings
 from ai_sysadmin.executor.journal import Journal
 from ai_sysadmin.executor.life import Life, Me
-from ai_sysadmin.executor.peers import user_name
 from ai_sysadmin.executor.server import Server
 from ai_sysadmin.executor.systemd import SystemdEffects
 from ai_sysadmin.runtime.bus import SystemBus
 from ai_sysadmin.runtime.notify import listen_fds
+from ai_sysadmin.runtime.peers import user_name
 from ai_sysadmin.runtime.service import Heartbeat, Loop, run_service
 from ai_sysadmin.sources.units import SystemdUnits
 

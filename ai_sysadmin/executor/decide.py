@@ -1,9 +1,11 @@
-"""What becomes of a request: the precondition as the executor itself sees it, then the policy. Pure."""
+"""What becomes of a request, and who may decide over it: the precondition as the executor itself sees it, the policy,
+the operators. Pure."""
 
 from ai_sysadmin.actions.catalogue import UnitAction
 from ai_sysadmin.actions.policy import rule
 from ai_sysadmin.core.acting import Approval, Decision, Risk, Ruling
 from ai_sysadmin.core.settings import Settings
+from ai_sysadmin.runtime.peers import Peer
 from ai_sysadmin.sources.units import UnitStatus
 
 
@@ -33,3 +35,16 @@ def forbidden_here(uid: int, user: str, action: UnitAction, risk: Risk) -> str |
     if uid == 0 or risk is Risk.READ_ONLY:
         return None
     return f"this executor runs as {user} and may not change system units; whoever may can type: {action.by_hand()}"
+
+
+def why_no_operator(peer: Peer, settings: Settings, own_uid: int) -> str | None:
+    """Say why a peer may not decide over actions; none: it may. The suite's own users never may."""
+    if peer.user in settings.executor.service_users:
+        return f"{peer.user} is one of the suite's own users, and those never decide over actions"
+    if peer.uid == 0 or peer.user in settings.operators:
+        return None
+    if own_uid != 0 and peer.uid == own_uid:  # `up` as an ordinary user: there is no boundary to keep
+        return None
+    return f"{peer.user} is no operator of this host; root is, and the users that the setting `operators` names" + (
+        f" ({', '.join(settings.operators)})" if settings.operators else " (none so far)"
+    )

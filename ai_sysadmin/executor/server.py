@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import socket
 from collections.abc import Callable
 
@@ -26,9 +27,10 @@ from ai_sysadmin.actions.protocol import (
 from ai_sysadmin.core.acting import ActionState
 from ai_sysadmin.core.errors import NotFound, Refused, Unavailable
 from ai_sysadmin.core.settings import Settings
+from ai_sysadmin.executor.decide import why_no_operator
 from ai_sysadmin.executor.journal import Entry, Journal
 from ai_sysadmin.executor.life import Life, boottime
-from ai_sysadmin.executor.peers import Peer, peer_of, why_no_operator
+from ai_sysadmin.runtime.peers import Peer, peer_of
 
 log = logging.getLogger(__name__)
 IDLE_SECONDS = 60
@@ -107,7 +109,7 @@ class Server:
             return Answer(error="unavailable", message=str(error))
 
     def _check_operator(self, frame: Frame, peer: Peer) -> None:
-        reason = why_no_operator(peer, self._settings)
+        reason = why_no_operator(peer, self._settings, os.geteuid())
         if reason is not None:
             said = {"event": "operator_refused", "action_id": getattr(frame, "id", ""), "peer_uid": peer.uid}
             log.warning("%s by %s refused: %s", frame.do, peer.user, reason, extra=said)

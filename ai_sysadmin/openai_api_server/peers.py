@@ -3,12 +3,12 @@
 import asyncio
 import pwd
 import socket
-import struct
 from collections.abc import Iterable
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
+from ai_sysadmin.runtime.peers import peer_of
+
 _PREFIX = "uid:"
 
 
@@ -19,8 +19,7 @@ class PeerProtocol(H11Protocol):
         super().connection_made(transport)
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family == socket.AF_UNIX:
-            packed = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-            self.client = (f"{_PREFIX}{_CREDENTIALS.unpack(packed)[1]}", 0)
+            self.client = (f"{_PREFIX}{peer_of(sock).uid}", 0)
 
 
 def uid_of(client: object) -> int | None:

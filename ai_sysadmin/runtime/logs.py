@@ -11,9 +11,6 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 
 SOCKET = "/run/systemd/journal/socket"
 
@@ -23,17 +20,6 @@ _DATAGRAM_BYTES = 120 << 10
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _NOT_IN_NAME = re.compile(r"[^A-Z0-9_]")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
-_about: ContextVar[dict[str, object] | None] = ContextVar("about", default=None)
-
-
-@contextmanager
-def about(**fields: object) -> Iterator[None]:
-    """Give every record of the block these fields: ``with about(incident_id=i.id): …``."""
-    token = _about.set({**(_about.get() or {}), **fields})
-    try:
-        yield
-    finally:
-        _about.reset(token)
 
 
 def set_up(service: str, level: str = "INFO") -> None:
@@ -139,8 +125,7 @@ def plain(record: logging.LogRecord) -> str:
 
 
 def _extras(record: logging.LogRecord) -> dict[str, object]:
-    own = {key: value for key, value in vars(record).items() if key not in _STANDARD and not key.startswith("_")}
-    return {**(_about.get() or {}), **own}
+    return {key: value for key, value in vars(record).items() if key not in _STANDARD and not key.startswith("_")}
 
 
 def _field_name(key: str) -> str:

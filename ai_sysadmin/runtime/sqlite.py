@@ -9,6 +9,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TypeVar
@@ -69,12 +70,15 @@ class Database:
         try:
             # SQLite itself would ask for 0644; who else may write is the umask's to say, not SQLite's
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o666))
-            connection = sqlite3.connect(self.path, timeout=10, isolation_level=None, check_same_thread=False)
-            connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute(f"PRAGMA synchronous={'FULL' if self._durable else 'NORMAL'}")
-            connection.execute("PRAGMA foreign_keys=ON")
-            self._migrate(connection)
+            with ExitStack() as undo:
+                connection = sqlite3.connect(self.path, timeout=10, isolation_level=None, check_same_thread=False)
+                undo.callback(connection.close)
+                connection.row_factory = sqlite3.Row
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute(f"PRAGMA synchronous={'FULL' if self._durable else 'NORMAL'}")
+                connection.execute("PRAGMA foreign_keys=ON")
+                self._migrate(connection)
+                undo.pop_all()
         except (OSError, sqlite3.Error) as error:
             raise StoreUnavailable(
                 f"the database {self.path} cannot be opened: {error}; "
@@ -86,8 +90,8 @@ class Database:
         scripts = sorted(
             (entry for entry in self._migrations.iterdir() if entry.name.endswith(".sql")), key=lambda e: e.name
         )
-        connection.execute("BEGIN IMMEDIATE")  # several services start at once: one migrates, the others wait
-        try:
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")  # several services start at once: one migrates, the others wait
             (applied,) = connection.execute("PRAGMA user_version").fetchone()
             if applied > len(scripts):
                 raise StoreUnavailable(
@@ -99,25 +103,14 @@ class Database:
                     if statement.strip():
                         connection.execute(statement)
             connection.execute(f"PRAGMA user_version={len(scripts)}")
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            connection.close()
-            raise
 
     def _transaction(self, work: Callable[[sqlite3.Connection], T], begin: str) -> T:
         connection = self._connection
         if connection is None:
             raise StoreUnavailable(f"the database {self.path} is not open")
-        connection.execute(begin)
-        try:
-            result = work(connection)
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        return result
+        with connection:  # commits what it ends well, takes back what raises
+            connection.execute(begin)
+            return work(connection)
 
     def _close(self) -> None:
         if self._connection is not None:

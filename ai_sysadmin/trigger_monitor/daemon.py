@@ -271,11 +271,15 @@ class TriggerMonitor:
         """Clear the incidents whose fault is measured gone. Raises: StoreUnavailable."""
         while True:
             with self._heart.within(_PROMISE_SECONDS, "looking for recoveries"):
-                cleared = [each for incident in await self._store.live() for each in await self._gone(incident)]
-                if cleared:
+                gone = [
+                    (incident, each) for incident in await self._store.live() for each in await self._gone(incident)
+                ]
+                if gone:
+                    cleared = tuple(each for _, each in gone)
                     await uninterrupted(self._commit(Noticed(position=None, cleared=cleared)))
-            for each in cleared:
-                log.info("%s: %s", each.unit, each.why, extra={"event": "fault_cleared", "unit": each.unit})
+            for incident, each in gone:
+                fields = {"event": "fault_cleared", "incident_id": incident.id, "unit": each.unit}
+                log.info("%s: %s", each.unit, each.why, extra=fields)
             await asyncio.sleep(RECOVERY_SECONDS)
 
     async def _gone(self, incident: Incident) -> Sequence[Cleared]:

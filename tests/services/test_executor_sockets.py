@@ -14,10 +14,11 @@ from ai_sysadmin.core.clock import SystemClock
 from ai_sysadmin.core.errors import AiSysadminError, ExecutorUnavailable, NotFound, Refused
 from ai_sysadmin.core.settings import Autonomy, Executor, Settings
 from ai_sysadmin.executor.daemon import bind, capped, check_policy_file
+from ai_sysadmin.executor.decide import why_no_operator
 from ai_sysadmin.executor.journal import Journal
 from ai_sysadmin.executor.life import Life, Me
-from ai_sysadmin.executor.peers import Peer, why_no_operator
 from ai_sysadmin.executor.server import Server
+from ai_sysadmin.runtime.peers import Peer
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.testing.fake_systemd import FakeSystemd
 from tests.builders import HOST, UNIT, request
@@ -145,9 +146,13 @@ async def test_the_services_door_is_for_its_group_only(settings):
     ],
 )
 def test_only_root_and_the_operators_decide(peer, may):
-    reason = why_no_operator(peer, Settings(operators=("ada", "ai-sysadmin")))
-    if os.geteuid() == 0:
-        assert (reason is None) is may
+    reason = why_no_operator(peer, Settings(operators=("ada", "ai-sysadmin")), own_uid=0)
+    assert (reason is None) is may
+
+
+def test_an_executor_of_ones_own_takes_ones_own_word():
+    assert why_no_operator(Peer(1001, "eve"), Settings(), own_uid=1001) is None
+    assert why_no_operator(Peer(1002, "bob"), Settings(), own_uid=1001) is not None
 
 
 @pytest.mark.parametrize("autonomy", Autonomy)

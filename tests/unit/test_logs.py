@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ai_sysadmin.runtime.logs import JournalHandler, about, datagram, fields_of, plain
+from ai_sysadmin.runtime.logs import JournalHandler, datagram, fields_of, plain
 
 
 def parse(data: bytes) -> dict[str, bytes]:
@@ -103,14 +103,6 @@ def record(message: str, **extra: object) -> logging.LogRecord:
 def test_a_plain_line_cannot_move_the_cursor() -> None:
     line = plain(record("a\x1b[2Jb\nc\u202ed", incident_id="abc234"))
     assert line[9:] == "a [2Jb c d [abc234]"
-
-
-def test_a_block_s_fields_are_on_every_record_in_it() -> None:
-    with about(incident_id="abc234"), about(action="a1"):
-        assert fields_of(record("x"), "s")["AI_INCIDENT_ID"] == "abc234"
-        assert fields_of(record("x", incident_id="other"), "s")["AI_INCIDENT_ID"] == "other"
-        assert fields_of(record("x"), "s")["AI_ACTION"] == "a1"
-    assert "AI_INCIDENT_ID" not in fields_of(record("x"), "s")
 
 
 def test_text_that_is_not_unicode_is_still_sent() -> None:

@@ -46,9 +46,9 @@ async def open_stores(path: Path, host: str, clock: Clock | None = None) -> Asyn
     await database.open()
     try:
         yield SqliteStores(
-            SqliteNotices(database, host, clock),
-            SqliteReviews(database, host, clock),
-            SqliteInvestigations(database, host, clock),
+            SqliteNotices(database, host),
+            SqliteReviews(database, host),
+            SqliteInvestigations(database, host),
             SqliteOutbox(database, host, clock),
             SqliteReader(database, host),
             SqliteNotes(database),

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from ai_sysadmin.core.acting import ActionRequest
-from ai_sysadmin.core.clock import Clock
 from ai_sysadmin.core.incident import Event, Incident, Investigated, Judged, State, advance
 from ai_sysadmin.core.records import EvidencePack, Investigation, Review, short_id
 from ai_sysadmin.runtime.sqlite import Database
@@ -24,10 +23,9 @@ from ai_sysadmin.stores.sqlite.rows import (
 class _Claims:
     """Leases on incidents: one worker at a time, and another one once the lease has ended."""
 
-    def __init__(self, database: Database, host: str, clock: Clock) -> None:
+    def __init__(self, database: Database, host: str) -> None:
         self._database = database
         self._host = host
-        self._clock = clock
 
     async def release(self, claim: Claim) -> None:
         await self._database.write(lambda connection: _end_lease(connection, claim))

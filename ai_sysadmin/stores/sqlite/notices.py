@@ -4,7 +4,6 @@ import sqlite3
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from ai_sysadmin.core.clock import Clock
 from ai_sysadmin.core.incident import (
     ENDED,
     FaultCleared,
@@ -29,10 +28,9 @@ BY = "trigger-monitor"
 class SqliteNotices:
     """``NoticeStore`` on SQLite."""
 
-    def __init__(self, database: Database, host: str, clock: Clock) -> None:
+    def __init__(self, database: Database, host: str) -> None:
         self._database = database
         self._host = host
-        self._clock = clock
 
     async def position(self) -> JournalPosition | None:
         return await self._database.read(lambda connection: read_position(connection, self._host))
