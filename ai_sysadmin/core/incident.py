@@ -34,11 +34,13 @@ class Incident(Record):
     ``evidence_revision`` grows with each new fingerprint (never with a mere repetition); a review is due while
     ``reviewed_revision`` is behind it. ``reviewed_hash`` is the evidence hash of the last judgement: while it is
     unchanged no model is asked again. ``count`` is the number of entries behind all symptoms together.
+    ``merged_into`` names the incident that turned out to be its root: this one is then dismissed.
     """
 
     id: str
     host: str
     unit: str
+    about: str = ""
     kind: SymptomKind
     title: str
     state: State = State.OPEN
@@ -55,7 +57,13 @@ class Incident(Record):
     evidence_revision: int = 1
     reviewed_revision: int = 0
     reviewed_hash: str = ""
+    merged_into: str = ""
     revision: int = 0
+
+    @property
+    def subject(self) -> str:
+        """Name what is wrong: the unit, or what else it is about."""
+        return self.about or self.unit
 
     @property
     def ended(self) -> bool:
@@ -94,7 +102,16 @@ class Returned:
     trigger: Trigger
 
 
-Event = Judged | Investigated | FaultCleared | Returned | ExecutorEvent
+@dataclass(frozen=True)
+class Merged:
+    """Another incident turned out to be the root of this one."""
+
+    root_id: str
+    at: datetime
+    why: str
+
+
+Event = Judged | Investigated | FaultCleared | Returned | Merged | ExecutorEvent
 
 
 def open_incident(trigger: Trigger) -> Incident:
@@ -103,6 +120,7 @@ def open_incident(trigger: Trigger) -> Incident:
         id=short_id(),
         host=trigger.host,
         unit=trigger.unit,
+        about=trigger.about,
         kind=trigger.kind,
         title=title_of(trigger),
         opened_at=trigger.at,
@@ -112,14 +130,41 @@ def open_incident(trigger: Trigger) -> Incident:
     )
 
 
-_RANK = (
+RANK = (
+    SymptomKind.STORM,
+    SymptomKind.UNITS_FAILED,
+    SymptomKind.HARDWARE_ERROR,
+    SymptomKind.READ_ONLY,
+    SymptomKind.DISK_FULL,
+    SymptomKind.INODES_FULL,
+    SymptomKind.STORAGE_ERROR,
     SymptomKind.OOM_KILL,
+    SymptomKind.WATCHDOG,
+    SymptomKind.CRASHED,
     SymptomKind.START_LIMIT_HIT,
+    SymptomKind.TIMED_OUT,
     SymptomKind.UNIT_FAILED,
+    SymptomKind.FLAPPING,
+    SymptomKind.STUCK,
+    SymptomKind.DEPENDENCY_FAILED,
+    SymptomKind.CERTIFICATE_EXPIRED,
+    SymptomKind.PROBE_FAILED,
+    SymptomKind.KERNEL_FAULT,
+    SymptomKind.MEMORY_SHORT,
+    SymptomKind.DISK_FILLING,
+    SymptomKind.CERTIFICATE_EXPIRING,
+    SymptomKind.BACKUP_OVERDUE,
+    SymptomKind.THRESHOLD,
+    SymptomKind.ALERT,
+    SymptomKind.PORT_TAKEN,
+    SymptomKind.LOG_RULE,
     SymptomKind.BURST,
     SymptomKind.SUPPRESSED,
     SymptomKind.SEVERE_LOG,
+    SymptomKind.NOVEL_LOG,
+    SymptomKind.UNUSUAL,
 )
+"""Every kind, the one that best names an incident first."""
 
 
 def attach(incident: Incident, trigger: Trigger, known: bool, at: datetime) -> Incident:
@@ -134,7 +179,8 @@ def attach(incident: Incident, trigger: Trigger, known: bool, at: datetime) -> I
     }
     if not known:
         changes |= {"evidence_revision": incident.evidence_revision + 1, "evidence_at": at}
-    if trigger.opens and _RANK.index(trigger.kind) < _RANK.index(incident.kind):
+    is_own = trigger.subject == incident.subject
+    if trigger.opens and is_own and RANK.index(trigger.kind) < RANK.index(incident.kind):
         changes |= {"kind": trigger.kind, "title": title_of(trigger)}
     if trigger.opens and not known and incident.state in {State.INVESTIGATING, State.NEEDS_PERSON}:
         changes |= {"state": State.OPEN, "note": ""}
@@ -148,18 +194,26 @@ def reopens(incident: Incident, trigger: Trigger, within: timedelta) -> bool:
 
 def title_of(trigger: Trigger) -> str:
     """Say in one line what is wrong."""
-    match trigger.kind:
-        case SymptomKind.UNIT_FAILED:
-            result = trigger.details.get("result", "")
-            return f"{trigger.unit} failed" + (f" ({result})" if result else "")
-        case SymptomKind.START_LIMIT_HIT:
-            return f"{trigger.unit} failed too often and is not restarted any more"
-        case SymptomKind.OOM_KILL:
-            return f"{trigger.unit} was killed for lack of memory"
-        case SymptomKind.BURST:
-            return f"{trigger.unit or 'the host'} logs one error over and over"
-        case SymptomKind.SEVERE_LOG | SymptomKind.SUPPRESSED:
-            return f"{trigger.unit or 'the host'}: {trigger.text[:80]}"
+    if words := _TITLES.get(trigger.kind):
+        result = trigger.details.get("result", "")
+        return words.format(subject=trigger.subject or "the host", result=f" ({result})" if result else "")
+    if trigger.why and trigger.kind not in _LINES:
+        return trigger.why[:120]
+    return f"{trigger.subject or 'the host'}: {trigger.text[:80]}"
+
+
+_LINES = frozenset({SymptomKind.SEVERE_LOG, SymptomKind.NOVEL_LOG, SymptomKind.SUPPRESSED})
+_TITLES = {
+    SymptomKind.UNIT_FAILED: "{subject} failed{result}",
+    SymptomKind.CRASHED: "{subject} crashed{result}",
+    SymptomKind.OOM_KILL: "{subject} was killed for lack of memory",
+    SymptomKind.WATCHDOG: "{subject} gave no sign of life and was killed by its watchdog",
+    SymptomKind.TIMED_OUT: "{subject} took too long to start or stop",
+    SymptomKind.START_LIMIT_HIT: "{subject} failed too often and is not restarted any more",
+    SymptomKind.DEPENDENCY_FAILED: "{subject} was not started: a unit that it needs failed",
+    SymptomKind.FLAPPING: "{subject} fails and is restarted again and again",
+    SymptomKind.BURST: "{subject} logs one error over and over",
+}
 
 
 def advance(incident: Incident, event: Event) -> Incident:
@@ -177,6 +231,11 @@ def advance(incident: Incident, event: Event) -> Incident:
             if incident.state is State.ACTING:  # the executor is measuring that itself
                 return incident
             return _ended(incident, State.RESOLVED, event.at, event.why)
+        case Merged():
+            if incident.state is State.ACTING:  # it ends by its own action
+                return incident
+            merged = incident.model_copy(update={"merged_into": event.root_id})
+            return _ended(merged, State.DISMISSED, event.at, event.why)
         case ExecutorEvent():
             return _executed(incident, event)
 
@@ -196,6 +255,7 @@ def _returned(incident: Incident, event: Returned) -> Incident:
         incident,
         State.OPEN,
         resolved_at=None,
+        merged_into="",
         reopened=incident.reopened + 1,
         evidence_revision=incident.evidence_revision + 1,
         evidence_at=event.trigger.at,

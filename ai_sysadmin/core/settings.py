@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+
+from ai_sysadmin.core.noticing_settings import TriggerMonitor
+from ai_sysadmin.core.section import Section
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=False)
 
 
 class Autonomy(StrEnum):
@@ -79,25 +78,6 @@ class Models(Section):
     review: Path | None = Field(None, description="The review layer's GGUF file.")
     meta: Path | None = Field(None, description="The meta layer's GGUF file.")
     context_tokens: PositiveInt = Field(8192, description="Context size of a server that `up` starts, in tokens.")
-
-
-class TriggerMonitor(Section):
-    history_hours: PositiveFloat = Field(24, description="How far back the journal is read at first start.")
-    debounce_seconds: PositiveFloat = Field(
-        0.3, description="How long a unit must stay failed before it counts as failed."
-    )
-    burst_count: PositiveInt = Field(
-        100, description="So many equal error lines within burst_window_seconds open an incident."
-    )
-    burst_window_seconds: PositiveFloat = Field(
-        10, description="The window in which equal error lines are counted as one burst."
-    )
-    join_within_seconds: PositiveFloat = Field(
-        300, description="How long a unit's error lines are kept for an incident that opens later."
-    )
-    reopen_within_seconds: PositiveFloat = Field(
-        3600, description="A symptom that returns so soon reopens its incident."
-    )
 
 
 class ReviewModel(Section):
@@ -176,6 +156,9 @@ class Api(Section):
     key_file: Path | None = Field(
         None, description="A file with one API key; by default STATE_DIR/api-key, made at first start."
     )
+    ingest_key_file: Path | None = Field(
+        None, description="A file with the key that may only send alerts in; by default STATE_DIR/ingest-key."
+    )
     allowed_hosts: tuple[str, ...] = Field((), description="Further Host names under which the API may be called.")
 
 
@@ -217,6 +200,10 @@ class Settings(Section):
     @property
     def api_key_file(self) -> Path:
         return self.api.key_file or self.state_dir / "api-key"
+
+    @property
+    def ingest_key_file(self) -> Path:
+        return self.api.ingest_key_file or self.state_dir / "ingest-key"
 
     @property
     def propose_socket(self) -> Path:
