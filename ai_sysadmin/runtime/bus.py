@@ -1,11 +1,13 @@
 """The system bus: the one door to D-Bus.
 
-One connection, opened at first use and again after it broke. Calls are plain messages, no introspection.
+One connection for calls, opened at first use and again after it broke. Calls are plain messages, no introspection.
+Signals come on connections of their own, one for each listener, so that a listener learns when its own broke.
 """
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, NamedTuple
 
 from dbus_fast import BusType, Message, MessageType, Variant
 from dbus_fast.aio import MessageBus
@@ -16,8 +18,9 @@ SYSTEMD = "org.freedesktop.systemd1"
 MANAGER_PATH = "/org/freedesktop/systemd1"
 MANAGER = "org.freedesktop.systemd1.Manager"
 PROPERTIES = "org.freedesktop.DBus.Properties"
+BUS = "org.freedesktop.DBus"
 
-__all__ = ["MANAGER", "MANAGER_PATH", "PROPERTIES", "SYSTEMD", "BusRefused", "SystemBus", "Variant"]
+__all__ = ["BUS", "MANAGER", "MANAGER_PATH", "PROPERTIES", "SYSTEMD", "BusRefused", "Signal", "SystemBus", "Variant"]
 
 
 class BusRefused(AiSysadminError):
@@ -26,6 +29,15 @@ class BusRefused(AiSysadminError):
     def __init__(self, name: str, text: str) -> None:
         super().__init__(f"{text} ({name})")
         self.name = name
+
+
+class Signal(NamedTuple):
+    """A signal as it came; the values of its body are variants where the sender made them so."""
+
+    path: str
+    interface: str
+    member: str
+    body: Sequence[Any]
 
 
 class SystemBus:
@@ -61,16 +73,21 @@ class SystemBus:
             body=list(body),
         )
         try:
-            reply = await asyncio.wait_for(bus.call(message), self._timeout_seconds)
-        except TimeoutError as error:
-            raise SystemdUnavailable(
-                f"{destination} did not answer {member} within {self._timeout_seconds:.0f} s"
-            ) from error
-        except (OSError, EOFError) as error:
+            return await self._answer(bus, message)
+        except _Broken as error:
             self.close()
             raise SystemdUnavailable(f"the connection to the system bus broke: {error}") from error
+
+    async def _answer(self, bus: MessageBus, message: Message) -> list[Any]:
+        who, what = message.destination, message.member
+        try:
+            reply = await asyncio.wait_for(bus.call(message), self._timeout_seconds)
+        except TimeoutError as error:
+            raise SystemdUnavailable(f"{who} did not answer {what} within {self._timeout_seconds:.0f} s") from error
+        except (OSError, EOFError) as error:
+            raise _Broken(str(error)) from error
         if reply is None:
-            raise SystemdUnavailable(f"{destination} did not answer {member}")
+            raise SystemdUnavailable(f"{who} did not answer {what}")
         if reply.message_type is MessageType.ERROR:
             text = str(reply.body[0]) if reply.body else "no reason given"
             raise _refusal(reply.error_name or "", text)
@@ -86,21 +103,72 @@ class SystemBus:
         (variants,) = await self.call(path, PROPERTIES, "GetAll", "s", (interface,))
         return {name: variant.value for name, variant in variants.items()}
 
+    @asynccontextmanager
+    async def listening(
+        self, rules: Sequence[str], heard: Callable[[Signal], None], first: Sequence[tuple[str, str, str]] = ()
+    ) -> AsyncIterator[asyncio.Future[None]]:
+        """Hand every signal that matches a rule to ``heard`` while the block lasts, on a connection of its own.
+
+        Args:
+            rules: D-Bus match rules.
+            heard: called at once for each signal; it must be quick and must not raise.
+            first: methods without arguments (path, interface, member) to call on that connection before the block.
+
+        Yields:
+            A future that is done once the connection broke: no signal comes after that.
+
+        Raises:
+            SystemdUnavailable: no bus, or no answer in time.
+            BusRefused: a rule or a method was refused.
+        """
+        bus = await self._connect()
+        broken = asyncio.ensure_future(_until_broken(bus))
+        bus.add_message_handler(lambda message: _hand(message, heard))
+        try:
+            for rule in rules:
+                body = Message(BUS, "/org/freedesktop/DBus", BUS, "AddMatch", signature="s", body=[rule])
+                await self._answer(bus, body)
+            for path, interface, member in first:
+                await self._answer(bus, Message(SYSTEMD, path, interface, member))
+            yield broken
+        except _Broken as error:
+            raise SystemdUnavailable(f"the connection to the system bus broke: {error}") from error
+        finally:
+            broken.cancel()
+            bus.disconnect()
+
     async def _connected(self) -> MessageBus:
         async with self._connecting:
             if self._bus is None or not self._bus.connected:
-                bus = MessageBus(bus_type=BusType.SYSTEM)
-                try:
-                    self._bus = await asyncio.wait_for(bus.connect(), self._timeout_seconds)
-                except (OSError, TimeoutError, EOFError) as error:
-                    raise SystemdUnavailable(f"there is no system bus here: {error}") from error
+                self._bus = await self._connect()
             return self._bus
+
+    async def _connect(self) -> MessageBus:
+        bus = MessageBus(bus_type=BusType.SYSTEM)
+        try:
+            return await asyncio.wait_for(bus.connect(), self._timeout_seconds)
+        except (OSError, TimeoutError, EOFError) as error:
+            raise SystemdUnavailable(f"there is no system bus here: {error}") from error
 
     def close(self) -> None:
         """Leave the bus; the next call connects anew."""
         if self._bus is not None:
             self._bus.disconnect()
             self._bus = None
+
+
+class _Broken(Exception):
+    """The connection broke in the middle of a call."""
+
+
+async def _until_broken(bus: MessageBus) -> None:
+    with suppress(OSError, EOFError):
+        await bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
+
+
+def _hand(message: Message, heard: Callable[[Signal], None]) -> None:
+    if message.message_type is MessageType.SIGNAL:
+        heard(Signal(message.path or "", message.interface or "", message.member or "", message.body))
 
 
 _AWAY = {

@@ -7,6 +7,7 @@ thread, so an event loop is never blocked and no ``await`` can fall into a trans
 import asyncio
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -17,6 +18,8 @@ from typing import TypeVar
 from ai_sysadmin.core.errors import StoreUnavailable
 
 T = TypeVar("T")
+_BUSY_SECONDS = 10.0
+_BUSY_PAUSE_SECONDS = 0.02
 
 
 class Database:
@@ -71,10 +74,12 @@ class Database:
             # SQLite itself would ask for 0644; who else may write is the umask's to say, not SQLite's
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o666))
             with ExitStack() as undo:
-                connection = sqlite3.connect(self.path, timeout=10, isolation_level=None, check_same_thread=False)
+                connection = sqlite3.connect(
+                    self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+                )
                 undo.callback(connection.close)
                 connection.row_factory = sqlite3.Row
-                connection.execute("PRAGMA journal_mode=WAL")
+                _use_wal(connection)
                 connection.execute(f"PRAGMA synchronous={'FULL' if self._durable else 'NORMAL'}")
                 connection.execute("PRAGMA foreign_keys=ON")
                 self._migrate(connection)
@@ -116,3 +121,16 @@ class Database:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to a write-ahead log; while another process just does that, SQLite does not wait by itself."""
+    until = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(_BUSY_PAUSE_SECONDS)
