@@ -6,7 +6,7 @@ bounded: of a value longer than ``VALUE_BYTES`` the head is kept, the rest is pa
 """
 
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from ai_sysadmin.core.errors import JournalUnavailable
 from ai_sysadmin.core.records import JournalEntry
@@ -20,12 +20,14 @@ KEPT_FIELDS: Final = (
     "UNIT_RESULT",
     "INVOCATION_ID",
     "_SYSTEMD_INVOCATION_ID",
+    "JOB_ID",
     "JOB_TYPE",
     "JOB_RESULT",
     "N_DROPPED",
     "N_RESTARTS",
     "CONTAINER_NAME",
     "_SYSTEMD_SLICE",
+    "_SYSTEMD_USER_UNIT",
     "USER_UNIT",
     "_PID",
     "AI_INCIDENT_ID",
@@ -46,12 +48,15 @@ READ_FIELDS: Final = (
     "COREDUMP_UNIT",
     *KEPT_FIELDS,
 )
-"""What ``journalctl --output-fields`` is asked for; cursor, time and boot come always."""
+"""What is looked at, beside cursor, time and boot."""
 
 _GLUED = b"\n__CURSOR="
 _BINARY_MOST = 1 << 30
 _WAITING_MOST = 64 << 10
+_TIME_MOST = 1 << 55
+_NUMBER_MOST = 1 << 48
 _KEPT = frozenset(KEPT_FIELDS)
+_READ = frozenset(name.encode() for name in ("__CURSOR", "__REALTIME_TIMESTAMP", "_BOOT_ID", *READ_FIELDS))
 
 
 class ExportParser:
@@ -148,7 +153,8 @@ class ExportParser:
         return position + 8 + kept
 
     def _keep(self, name: bytes, value: bytes) -> None:
-        self._fields[name.decode(errors="replace")] = value[:VALUE_BYTES].decode(errors="replace")
+        if name in _READ:
+            self._fields[name.decode()] = value[:VALUE_BYTES].decode(errors="replace")
 
     def _end_entry(self, found: list[JournalEntry]) -> None:
         if self._fields:
@@ -160,33 +166,70 @@ def entry_of(fields: dict[str, str]) -> JournalEntry:
     """Return an entry from its journal fields. What is missing or not a number is as if it had never been."""
     get = fields.get
     cursor = get("__CURSOR", "")
-    sequence_id, sequence = numbered(cursor)
+    sequence_id, sequence, _ = numbered(cursor)
+    about = context_of(fields)
     return JournalEntry(
         cursor,
-        datetime.fromtimestamp(_number(get("__REALTIME_TIMESTAMP", ""), 0) / 1_000_000, UTC),
+        moment(_number(get("__REALTIME_TIMESTAMP", ""), 0)),
         get("MESSAGE", ""),
+        about.unit,
+        about.priority,
+        about.identifier,
+        about.message_id,
+        about.hostname,
+        get("_BOOT_ID", ""),
+        sequence_id,
+        sequence,
+        about.transport,
+        about.fields,
+    )
+
+
+class Context(NamedTuple):
+    """All of an entry but its message, its time and its place: what a stretch of entries has in common."""
+
+    unit: str
+    priority: int
+    identifier: str
+    message_id: str
+    hostname: str
+    transport: str
+    fields: dict[str, str]
+
+
+def context_of(fields: dict[str, str]) -> Context:
+    """Return what is known of an entry's writer and subject."""
+    get = fields.get
+    return Context(
         unit_of(fields),
         _number(get("PRIORITY", ""), 6),
         get("SYSLOG_IDENTIFIER", ""),
         get("MESSAGE_ID", ""),
         get("_HOSTNAME", ""),
-        get("_BOOT_ID", ""),
-        sequence_id,
-        sequence,
         get("_TRANSPORT", ""),
         _kept(fields),
     )
 
 
-def numbered(cursor: str) -> tuple[str, int]:
-    """Return a cursor's sequence id and number (``s=``, ``i=``); empty and 0 where it has none."""
+def numbered(cursor: str) -> tuple[str, int, str]:
+    """Return a cursor's sequence id, number and boot id (``s=``, ``i=``, ``b=``).
+
+    Empty and 0 where it has none, or a number that no journald ever came to: that entry is damaged.
+    """
     if not cursor.startswith("s="):
-        return "", 0
+        return "", 0, ""
     name, _, rest = cursor[2:].partition(";i=")
+    digits, _, rest = rest.partition(";b=")
     try:
-        return name, int(rest.partition(";")[0], 16)
+        number = int(digits.partition(";")[0], 16)
     except ValueError:
-        return name, 0
+        number = 0
+    return (name, number, rest.partition(";")[0]) if 0 < number < _NUMBER_MOST else ("", 0, rest.partition(";")[0])
+
+
+def moment(usec: int) -> datetime:
+    """Return the time so many microseconds after 1970; one that no clock shows is 1970."""
+    return datetime.fromtimestamp(usec / 1_000_000 if usec < _TIME_MOST else 0, UTC)
 
 
 def unit_of(fields: dict[str, str]) -> str:

@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 from ai_sysadmin.core.errors import JournalUnavailable, SystemdUnavailable
 from ai_sysadmin.core.records import JournalEntry
+from ai_sysadmin.runtime.bus import Signal, Variant
 from ai_sysadmin.sources.journal import Position
-from ai_sysadmin.sources.units import UnitStatus
+from ai_sysadmin.sources.unit_changes import UNIT, Gathered, UnitChanges, escaped
+from ai_sysadmin.sources.units import Dependencies, ManagerState, UnitStatus, Unsettled
 
 
 @dataclass
@@ -26,18 +28,49 @@ class FakeClock:
 
 @dataclass
 class FakeUnits:
-    """Units by name. ``is_away``: systemd does not answer; ``asked`` is how often a unit's state was asked for."""
+    """Units by name. ``is_away``: systemd does not answer; ``asked`` is how often a unit's state was asked for.
+
+    ``put`` tells a change only to those who follow ``changes`` already; ``is_mute``: to nobody.
+    """
 
     units: dict[str, UnitStatus] = field(default_factory=dict)
     is_away: bool = False
+    is_mute: bool = False
     asked: int = 0
+    needs: dict[str, Dependencies] = field(default_factory=dict)
+    state: ManagerState = field(default_factory=lambda: ManagerState(system_state="running"))
+    restless: list[Unsettled] = field(default_factory=list)
+    _followers: list[Gathered] = field(default_factory=list)
 
     def put(self, name: str, active_state: str = "failed", **changes: object) -> UnitStatus:
         """Put a unit into a state; a failed one by default."""
         result = "exit-code" if active_state == "failed" else "success"
         status = UnitStatus(name=name, load_state="loaded", active_state=active_state, result=result)
         self.units[name] = status.model_copy(update={"invocation": "a1" * 16, **changes})
+        self._tell_state(self.units[name])
         return self.units[name]
+
+    def stop(self, name: str, active_state: str = "inactive", **changes: object) -> UnitStatus:
+        """Have a stop job put a unit into a state."""
+        self._signal("JobNew", [1, "/job/1", name])
+        status = self.put(name, active_state, **changes)
+        self._signal("JobRemoved", [1, "/job/1", name, "done"])
+        return status
+
+    def refuse(self, name: str, job: int = 7) -> None:
+        """Have a unit's start job end because a unit that it needs failed."""
+        self.units.setdefault(name, UnitStatus(name=name, load_state="loaded", active_state="inactive"))
+        self._signal("JobRemoved", [job, f"/job/{job}", name, "dependency"])
+
+    @property
+    def is_followed(self) -> bool:
+        return bool(self._followers)
+
+    def hang_up(self) -> None:
+        """Break every follower's connection."""
+        for each in self._followers:
+            each.is_broken = True
+            each.came.set()
 
     async def status(self, unit: str) -> UnitStatus:
         self.asked += 1
@@ -48,9 +81,49 @@ class FakeUnits:
         self._answer()
         return [unit for unit in self.units.values() if unit.active_state == "failed"]
 
+    async def changes(self) -> AsyncGenerator[UnitChanges, None]:
+        self._answer()
+        gathered = Gathered()
+        self._followers.append(gathered)
+        try:
+            yield UnitChanges(is_incomplete=True)
+            while True:
+                await gathered.came.wait()
+                if gathered.is_broken:
+                    raise SystemdUnavailable("the connection to systemd broke")
+                await asyncio.sleep(0)
+                yield gathered.take()
+        finally:
+            self._followers.remove(gathered)
+
+    async def dependencies(self, unit: str) -> Dependencies:
+        self._answer()
+        return self.needs.get(unit, Dependencies())
+
+    async def manager(self) -> ManagerState:
+        self._answer()
+        return self.state
+
+    async def unsettled(self) -> list[Unsettled]:
+        self._answer()
+        return list(self.restless)
+
     def _answer(self) -> None:
         if self.is_away:
             raise SystemdUnavailable("systemd does not answer")
+
+    def _tell_state(self, status: UnitStatus) -> None:
+        stamp = int(status.state_changed_at.timestamp() * 1e6) if status.state_changed_at else 0
+        properties = {
+            "ActiveState": Variant("s", status.active_state),
+            "SubState": Variant("s", status.sub_state),
+            "StateChangeTimestamp": Variant("t", stamp),
+        }
+        self._signal("PropertiesChanged", [UNIT, properties, []], f"/unit/{escaped(status.name)}")
+
+    def _signal(self, member: str, body: list[object], path: str = "/") -> None:
+        for each in () if self.is_mute else self._followers:
+            each.heard(Signal(path, "", member, body))
 
 
 @dataclass
