@@ -5,16 +5,27 @@ No transaction spans a model call: work is claimed with a lease, done, and finis
 Every method raises ``StoreUnavailable`` when the database does not answer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from pydantic import AwareDatetime
 
 from ai_sysadmin.core.acting import ActionRequest, ActionState, ExecutorEvent
 from ai_sysadmin.core.incident import Incident, State
-from ai_sysadmin.core.records import EvidencePack, Investigation, Record, Review, Symptom, Trigger
+from ai_sysadmin.core.records import (
+    EvidencePack,
+    Investigation,
+    Judgement,
+    Label,
+    Record,
+    Review,
+    Sample,
+    Symptom,
+    Template,
+    Trigger,
+)
 
 
 class JournalPosition(Record):
@@ -31,10 +42,9 @@ class JournalPosition(Record):
 
 @dataclass(frozen=True)
 class Cleared:
-    """A unit whose fault was measured gone."""
+    """A live incident all of whose faults were measured gone."""
 
-    host: str
-    unit: str
+    incident_id: str
     at: datetime
     why: str
 
@@ -44,7 +54,9 @@ class Noticed:
     """What one stretch of the journal (and of the units' states) came to; committed as one.
 
     ``read``, ``lost`` and ``suppressed`` are this stretch's own counts; the store adds them up. ``position`` is
-    none where nothing was read from the journal (a look at the units alone).
+    none where nothing was read from the journal (a look at the units alone). ``templates`` replace what is kept of
+    them but their labels and judgements; ``memory`` replaces the named notes that a part of the monitor keeps for its
+    next start; ``alerts`` are the numbers of the waiting alerts that this took in.
     """
 
     position: JournalPosition | None
@@ -53,6 +65,52 @@ class Noticed:
     suppressed: int = 0
     triggers: Sequence[Trigger] = ()
     cleared: Sequence[Cleared] = ()
+    templates: Sequence[Template] = ()
+    memory: Mapping[str, str] = field(default_factory=dict)
+    alerts: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class Placing:
+    """How triggers find their incident.
+
+    ``storm_count``: more new incidents than so many ``storm_within`` are one storm incident.
+    """
+
+    join_within: timedelta
+    reopen_within: timedelta
+    storm_count: int
+    storm_within: timedelta
+
+
+@dataclass(frozen=True)
+class Live:
+    """An incident that has not ended, with the symptoms that opened it or joined it as faults of their own."""
+
+    incident: Incident
+    faults: tuple[Symptom, ...]
+
+
+class Mute(Record):
+    """A fingerprint that opens nothing until a moment."""
+
+    fingerprint: str
+    until: AwareDatetime
+    by: str
+    reason: str = ""
+    at: AwareDatetime
+
+
+class Alert(Record):
+    """An alert as another system sent it (Alertmanager's webhook, version 4)."""
+
+    fingerprint: str
+    status: Literal["firing", "resolved"]
+    group_key: str = ""
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    starts_at: AwareDatetime
+    ends_at: AwareDatetime | None = None
 
 
 class TimelineEntry(Record):
@@ -113,13 +171,14 @@ class NoticeStore(Protocol):
 
     async def position(self) -> JournalPosition | None: ...
 
-    async def commit(self, noticed: Noticed, *, join_within: timedelta, reopen_within: timedelta) -> Sequence[Incident]:
+    async def commit(self, noticed: Noticed, placing: Placing) -> Sequence[Incident]:
         """Record a stretch together with the journal position; return the incidents it opened or reopened.
 
-        An opening trigger joins the live incident of its unit, reopens one that ended within ``reopen_within``, or
-        opens a new one. A supporting trigger joins a live incident of its unit, else it is kept ``join_within``
-        for one that opens later. A unit-state trigger whose ``details["invocation"]`` an incident of that unit
-        already holds is a repetition and changes nothing.
+        An opening trigger joins the live incident that holds its subject, else the first live one among ``joins``,
+        reopens its subject's one that ended within ``reopen_within``, or opens a new one, which takes in the live
+        incidents of the subjects that it ``explains``. A supporting trigger joins a live incident of its subject,
+        else it is kept ``join_within`` for one that opens later. A muted fingerprint opens nothing. A unit-state
+        trigger whose ``details["invocation"]`` an incident already holds is a repetition and changes nothing.
         """
         ...
 
@@ -127,8 +186,105 @@ class NoticeStore(Protocol):
         """Return the symptoms without an incident that were seen since then."""
         ...
 
-    async def live(self) -> Sequence[Incident]:
-        """Return all incidents that have not ended."""
+    async def live(self) -> Sequence[Live]:
+        """Return all incidents that have not ended, the oldest first."""
+        ...
+
+    async def memory(self) -> Mapping[str, str]:
+        """Return the notes that were committed, by name."""
+        ...
+
+    async def alerts(self) -> Sequence[tuple[int, Alert]]:
+        """Return the alerts that wait to be taken in, numbered, the oldest first (at most a thousand)."""
+        ...
+
+
+class TemplateStore(Protocol):
+    """What is known of templates: the monitor counts them, the trigger model labels, people and reviews judge."""
+
+    async def templates(self, limit: int = 100_000) -> Sequence[Template]:
+        """Return the templates, the latest seen first."""
+        ...
+
+    async def template(self, id_or_prefix: str) -> Template:
+        """Raises: NotFound."""
+        ...
+
+    async def unlabelled(self, limit: int, prompt_version: str) -> Sequence[Template]:
+        """Return templates without a label by that version of the prompt, the most urgent and newest first."""
+        ...
+
+    async def label(self, labels: Mapping[str, Label]) -> None:
+        """Keep labels by template id; a template that is gone meanwhile is passed over."""
+        ...
+
+    async def pass_over(self, template_ids: Sequence[str], prompt_version: str) -> None:
+        """Remember that this version of the prompt gets no label for templates; an earlier label stays."""
+        ...
+
+    async def judge(self, template_id: str, judgement: Judgement | None, by: str) -> Template:
+        """Keep what a person or a review found, or take it back. Raises: NotFound."""
+        ...
+
+    async def opinions(self) -> Mapping[str, tuple[Label | None, Judgement | None]]:
+        """Return labels and judgements by template id, of those that have any."""
+        ...
+
+
+class MuteStore(Protocol):
+    async def mute(self, mute: Mute) -> None:
+        """Mute a fingerprint; a later one replaces an earlier, one that has passed its moment ends it."""
+        ...
+
+    async def mutes(self, now: datetime) -> Sequence[Mute]: ...
+
+    async def held(self, fingerprint_or_prefix: str) -> Sequence[Symptom]:
+        """Return the symptoms that incidents hold, one for each fingerprint that begins so, the latest seen first."""
+        ...
+
+
+class AlertStore(Protocol):
+    async def receive(self, alerts: Sequence[Alert]) -> None:
+        """Keep alerts until the trigger monitor takes them in; they survive a restart."""
+        ...
+
+
+class Series(Record):
+    """One metric of one thing, and its newest figure."""
+
+    name: str
+    about: str
+    unit: str
+    value: float
+    at: AwareDatetime
+
+
+class Point(NamedTuple):
+    """One figure; of a rolled-up series the mean of its bucket, with the least and the most."""
+
+    at: datetime
+    value: float
+    least: float
+    most: float
+
+
+class MetricStore(Protocol):
+    async def write(self, samples: Sequence[Sample], at: datetime) -> None:
+        """Keep figures that were read at one moment."""
+        ...
+
+    async def list(self) -> Sequence[Series]: ...
+
+    async def points(self, name: str, about: str, since: datetime, bucket_seconds: int = 0) -> Sequence[Point]:
+        """Return a series' figures, the oldest first; with a bucket, one point for each that holds any."""
+        ...
+
+    async def roll_up(self, before: datetime, bucket_seconds: int) -> None:
+        """Replace raw figures older than a moment by one point a bucket."""
+        ...
+
+    async def drop(self, before: datetime) -> None:
+        """Forget figures older than a moment, rolled up or not."""
         ...
 
 
@@ -174,7 +330,9 @@ class InvestigationStore(Protocol):
 class OutboxStore(Protocol):
     """What the courier carries: requests to the executor, its events back."""
 
-    async def unsubmitted(self) -> Sequence[ActionRequest]: ...
+    async def unsubmitted(self) -> Sequence[ActionRequest]:
+        """Return the requests to carry on; none while a storm lasts: too much is wrong to act on any of it alone."""
+        ...
 
     async def submitted(self, action_id: str) -> None: ...
 

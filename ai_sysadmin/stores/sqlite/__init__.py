@@ -10,10 +10,13 @@ from ai_sysadmin.core.clock import Clock, SystemClock
 from ai_sysadmin.core.errors import StoreUnavailable
 from ai_sysadmin.runtime.sqlite import Database
 from ai_sysadmin.stores.sqlite.judgements import SqliteInvestigations, SqliteReviews
+from ai_sysadmin.stores.sqlite.metrics import SqliteMetrics
+from ai_sysadmin.stores.sqlite.mutes import SqliteAlerts, SqliteMutes
 from ai_sysadmin.stores.sqlite.notes import SqliteNotes
 from ai_sysadmin.stores.sqlite.notices import SqliteNotices
 from ai_sysadmin.stores.sqlite.outbox import SqliteOutbox
 from ai_sysadmin.stores.sqlite.reading import SqliteReader
+from ai_sysadmin.stores.sqlite.templates import SqliteTemplates
 
 __all__ = ["SqliteStores", "open_stores"]
 
@@ -28,6 +31,10 @@ class SqliteStores:
     outbox: SqliteOutbox
     reader: SqliteReader
     notes: SqliteNotes
+    templates: SqliteTemplates
+    mutes: SqliteMutes
+    alerts: SqliteAlerts
+    metrics: SqliteMetrics
 
 
 @asynccontextmanager
@@ -52,6 +59,10 @@ async def open_stores(path: Path, host: str, clock: Clock | None = None) -> Asyn
             SqliteOutbox(database, host, clock),
             SqliteReader(database, host),
             SqliteNotes(database),
+            SqliteTemplates(database, host),
+            SqliteMutes(database, host),
+            SqliteAlerts(database, host),
+            SqliteMetrics(database, host),
         )
     finally:
         await database.close()

@@ -1,28 +1,18 @@
 """What the trigger monitor writes: the journal position together with what it came to."""
 
 import sqlite3
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
-from ai_sysadmin.core.incident import (
-    ENDED,
-    FaultCleared,
-    Incident,
-    Returned,
-    State,
-    advance,
-    attach,
-    open_incident,
-    reopens,
-)
-from ai_sysadmin.core.records import Symptom, Trigger
+from ai_sysadmin.core.incident import FaultCleared, Incident, advance
+from ai_sysadmin.core.records import Symptom
 from ai_sysadmin.runtime.sqlite import Database
-from ai_sysadmin.stores import Cleared, JournalPosition, Noticed
-from ai_sysadmin.stores.sqlite.rows import insert_incident, stamp, tell, update_incident
+from ai_sysadmin.stores import Alert, Cleared, JournalPosition, Live, Noticed, Placing
+from ai_sysadmin.stores.sqlite.placing import BY, IS_LIVE, LIVE, forget_waiting, place, withdraw_proposed
+from ai_sysadmin.stores.sqlite.rows import incident_by_id, stamp, tell, update_incident
+from ai_sysadmin.stores.sqlite.templates import save_templates
 
-_LIVE = tuple(state.value for state in State if state not in ENDED)
-_IS_LIVE = f"state IN ({','.join('?' * len(_LIVE))})"
-BY = "trigger-monitor"
+_MOST_ALERTS = 1000
 
 
 class SqliteNotices:
@@ -35,18 +25,20 @@ class SqliteNotices:
     async def position(self) -> JournalPosition | None:
         return await self._database.read(lambda connection: read_position(connection, self._host))
 
-    async def commit(self, noticed: Noticed, *, join_within: timedelta, reopen_within: timedelta) -> Sequence[Incident]:
+    async def commit(self, noticed: Noticed, placing: Placing) -> Sequence[Incident]:
         def work(connection: sqlite3.Connection) -> Sequence[Incident]:
-            began = {}
-            for trigger in noticed.triggers:
-                incident = _place(connection, trigger, join_within, reopen_within)
-                if incident is not None:
-                    began[incident.id] = incident
+            placed = (place(connection, trigger, placing) for trigger in noticed.triggers)
+            began = dict.fromkeys(incident.id for incident in placed if incident is not None)
+            if noticed.triggers:
+                forget_waiting(connection)
             for cleared in noticed.cleared:
                 _clear(connection, cleared)
+            save_templates(connection, self._host, noticed.templates)
+            _remember(connection, self._host, noticed.memory)
+            connection.executemany("DELETE FROM alerts WHERE sequence = ?", [(number,) for number in noticed.alerts])
             if noticed.position is not None:
                 _save_position(connection, self._host, noticed)
-            return tuple(began.values())
+            return _as_they_are(connection, began)
 
         return await self._database.write(work)
 
@@ -60,13 +52,31 @@ class SqliteNotices:
 
         return await self._database.read(work)
 
-    async def live(self) -> Sequence[Incident]:
-        def work(connection: sqlite3.Connection) -> Sequence[Incident]:
+    async def live(self) -> Sequence[Live]:
+        def work(connection: sqlite3.Connection) -> Sequence[Live]:
             rows = connection.execute(
-                f"SELECT body FROM incidents WHERE host = ? AND {_IS_LIVE} ORDER BY opened_at",  # noqa: S608
-                (self._host, *_LIVE),
+                f"SELECT id, body FROM incidents WHERE host = ? AND {IS_LIVE} ORDER BY opened_at",  # noqa: S608
+                (self._host, *LIVE),
+            ).fetchall()
+            return tuple(
+                Live(Incident.model_validate_json(row["body"]), _faults(connection, row["id"])) for row in rows
             )
-            return tuple(Incident.model_validate_json(row["body"]) for row in rows)
+
+        return await self._database.read(work)
+
+    async def memory(self) -> Mapping[str, str]:
+        def work(connection: sqlite3.Connection) -> Mapping[str, str]:
+            rows = connection.execute("SELECT name, body FROM monitor_memory WHERE host = ?", (self._host,))
+            return {row["name"]: row["body"] for row in rows}
+
+        return await self._database.read(work)
+
+    async def alerts(self) -> Sequence[tuple[int, Alert]]:
+        def work(connection: sqlite3.Connection) -> Sequence[tuple[int, Alert]]:
+            rows = connection.execute(
+                "SELECT sequence, body FROM alerts WHERE host = ? ORDER BY sequence LIMIT ?", (self._host, _MOST_ALERTS)
+            )
+            return tuple((row["sequence"], Alert.model_validate_json(row["body"])) for row in rows)
 
         return await self._database.read(work)
 
@@ -94,131 +104,32 @@ def _save_position(connection: sqlite3.Connection, host: str, noticed: Noticed) 
     )
 
 
-def _place(
-    connection: sqlite3.Connection, trigger: Trigger, join_within: timedelta, reopen_within: timedelta
-) -> Incident | None:
-    """Put a trigger where it belongs; return the incident when this opened or reopened it."""
-    if _is_repetition(connection, trigger):
-        return None
-    last = _last_incident(connection, trigger)
-    if last is not None and not last.ended:
-        joined = _join(connection, last, trigger)
-        if trigger.opens and joined.evidence_revision > last.evidence_revision:
-            tell(connection, joined, "symptom_joined", BY, trigger.why or trigger.text, trigger.at)
-        return None
-    if last is not None and reopens(last, trigger, reopen_within):
-        reopened = update_incident(connection, last, advance(last, Returned(trigger)))
-        tell(connection, reopened, "incident_reopened", BY, f"it came back: {trigger.why}", trigger.at)
-        return _join(connection, reopened, trigger)
-    if not trigger.opens:
-        _wait(connection, trigger, join_within)
-        return None
-    incident = open_incident(trigger)
-    insert_incident(connection, incident)
-    tell(connection, incident, "incident_opened", BY, incident.title, trigger.at)
-    incident = _adopt(connection, incident, trigger.at - join_within)
-    return _join(connection, incident, trigger)
-
-
-def _is_repetition(connection: sqlite3.Connection, trigger: Trigger) -> bool:
-    """One failure has one invocation: seen in the journal and again on the bus, it is still one."""
-    invocation = trigger.details.get("invocation", "")
-    if not invocation:
-        return False
-    return (
-        connection.execute(
-            "SELECT 1 FROM symptoms WHERE unit = ? AND host = ? AND invocation = ? AND incident_id IS NOT NULL",
-            (trigger.unit, trigger.host, invocation),
-        ).fetchone()
-        is not None
+def _remember(connection: sqlite3.Connection, host: str, memory: Mapping[str, str]) -> None:
+    connection.executemany(
+        "INSERT INTO monitor_memory (host, name, body) VALUES (?, ?, ?)"
+        " ON CONFLICT (host, name) DO UPDATE SET body = excluded.body",
+        [(host, name, body) for name, body in memory.items()],
     )
 
 
-def _last_incident(connection: sqlite3.Connection, trigger: Trigger) -> Incident | None:
-    row = connection.execute(
-        "SELECT body FROM incidents WHERE host = ? AND unit = ? ORDER BY opened_at DESC, rowid DESC LIMIT 1",
-        (trigger.host, trigger.unit),
-    ).fetchone()
-    return Incident.model_validate_json(row["body"]) if row else None
+def _as_they_are(connection: sqlite3.Connection, began: Iterable[str]) -> tuple[Incident, ...]:
+    """Return incidents by id, without those that became part of another meanwhile."""
+    found = (incident_by_id(connection, incident_id) for incident_id in began)
+    return tuple(incident for incident in found if incident is not None and not incident.merged_into)
 
 
-def _join(connection: sqlite3.Connection, incident: Incident, trigger: Trigger) -> Incident:
-    row = connection.execute(
-        "SELECT body FROM symptoms WHERE incident_id = ? AND fingerprint = ?", (incident.id, trigger.fingerprint)
-    ).fetchone()
-    before = Symptom.model_validate_json(row["body"]) if row else None
-    _save_symptom(connection, merged(before, trigger), incident.id, is_known=before is not None)
-    return update_incident(connection, incident, attach(incident, trigger, before is not None, trigger.at))
-
-
-def _wait(connection: sqlite3.Connection, trigger: Trigger, join_within: timedelta) -> None:
-    row = connection.execute(
-        "SELECT body FROM symptoms WHERE incident_id IS NULL AND fingerprint = ?", (trigger.fingerprint,)
-    ).fetchone()
-    before = Symptom.model_validate_json(row["body"]) if row else None
-    stale = before is not None and before.last_at < trigger.at - join_within
-    _save_symptom(connection, merged(None if stale else before, trigger), None, is_known=before is not None)
-
-
-def _adopt(connection: sqlite3.Connection, incident: Incident, since: datetime) -> Incident:
-    """Give a new incident the symptoms of its unit that were waiting for it; drop those too old to belong."""
-    where = "incident_id IS NULL AND host = ? AND unit = ?"
-    key = (incident.host, incident.unit)
-    connection.execute(f"DELETE FROM symptoms WHERE {where} AND last_at < ?", (*key, stamp(since)))  # noqa: S608
-    rows = connection.execute(f"SELECT body FROM symptoms WHERE {where}", key).fetchall()  # noqa: S608
-    connection.execute(f"UPDATE symptoms SET incident_id = ? WHERE {where}", (incident.id, *key))  # noqa: S608
-    waiting = [Symptom.model_validate_json(row["body"]) for row in rows]
-    if not waiting:
-        return incident
-    adopted = incident.model_copy(
-        update={
-            "count": incident.count + sum(symptom.count for symptom in waiting),
-            "evidence_revision": incident.evidence_revision + len(waiting),
-        }
+def _faults(connection: sqlite3.Connection, incident_id: str) -> tuple[Symptom, ...]:
+    rows = connection.execute(
+        "SELECT body FROM symptoms WHERE incident_id = ? AND opens ORDER BY rowid", (incident_id,)
     )
-    return update_incident(connection, incident, adopted)
-
-
-def _save_symptom(connection: sqlite3.Connection, symptom: Symptom, incident_id: str | None, *, is_known: bool) -> None:
-    values = (stamp(symptom.last_at), symptom.details.get("invocation", ""), symptom.model_dump_json())
-    if is_known:
-        connection.execute(
-            "UPDATE symptoms SET last_at = ?, invocation = ?, body = ? WHERE incident_id IS ? AND fingerprint = ?",
-            (*values, incident_id, symptom.fingerprint),
-        )
-    else:
-        connection.execute(
-            "INSERT INTO symptoms (last_at, invocation, body, incident_id, fingerprint, host, unit)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (*values, incident_id, symptom.fingerprint, symptom.host, symptom.unit),
-        )
-
-
-def merged(before: Symptom | None, trigger: Trigger) -> Symptom:
-    """Return a symptom with one more trigger counted in."""
-    return Symptom(
-        fingerprint=trigger.fingerprint,
-        host=trigger.host,
-        unit=trigger.unit,
-        kind=trigger.kind,
-        opens=trigger.opens or (before.opens if before else False),
-        count=trigger.count + (before.count if before else 0),
-        first_at=min(before.first_at, trigger.at) if before else trigger.at,
-        last_at=max(before.last_at, trigger.at) if before else trigger.at,
-        priority=min(before.priority, trigger.priority) if before else trigger.priority,
-        text=trigger.text,
-        why=trigger.why,
-        details=trigger.details,
-    )
+    return tuple(Symptom.model_validate_json(row["body"]) for row in rows)
 
 
 def _clear(connection: sqlite3.Connection, cleared: Cleared) -> None:
-    rows = connection.execute(
-        f"SELECT body FROM incidents WHERE host = ? AND unit = ? AND {_IS_LIVE}",  # noqa: S608
-        (cleared.host, cleared.unit, *_LIVE),
-    ).fetchall()
-    for row in rows:
-        before = Incident.model_validate_json(row["body"])
-        after = update_incident(connection, before, advance(before, FaultCleared(cleared.at, cleared.why)))
-        if after.state is not before.state:
-            tell(connection, after, "fault_cleared", BY, cleared.why, cleared.at)
+    before = incident_by_id(connection, cleared.incident_id)
+    if before is None:
+        return
+    after = update_incident(connection, before, advance(before, FaultCleared(cleared.at, cleared.why)))
+    if after.state is not before.state:
+        tell(connection, after, "fault_cleared", BY, cleared.why, cleared.at)
+        withdraw_proposed(connection, after, cleared.at)

@@ -9,6 +9,7 @@ from ai_sysadmin.core.clock import Clock
 from ai_sysadmin.core.incident import ENDED, Incident, advance
 from ai_sysadmin.runtime.sqlite import Database
 from ai_sysadmin.stores import Action
+from ai_sysadmin.stores.sqlite.placing import IS_LIVE, LIVE, STORM
 from ai_sysadmin.stores.sqlite.rows import action_by_id, incident_by_id, tell, update_action, update_incident
 
 
@@ -23,9 +24,12 @@ class SqliteOutbox:
     async def unsubmitted(self) -> Sequence[ActionRequest]:
         def work(connection: sqlite3.Connection) -> Sequence[ActionRequest]:
             rows = connection.execute(
-                "SELECT actions.body FROM actions JOIN incidents ON incidents.id = incident_id"
-                " WHERE actions.state = 'proposed' AND incidents.host = ? ORDER BY actions.updated_at",
-                (self._host,),
+                "SELECT actions.body FROM actions JOIN incidents ON incidents.id = incident_id"  # noqa: S608
+                f" WHERE actions.state = 'proposed' AND incidents.host = ? AND {IS_LIVE} AND NOT EXISTS"
+                " (SELECT 1 FROM incidents storm"
+                f" WHERE storm.host = ? AND storm.subject = ? AND storm.{IS_LIVE.removeprefix('incidents.')})"
+                " ORDER BY actions.updated_at",
+                (self._host, *LIVE, self._host, STORM, *LIVE),
             )
             return tuple(Action.model_validate_json(row["body"]).request for row in rows)
 

@@ -18,9 +18,17 @@ def stamp(moment: datetime) -> str:
 
 def insert_incident(connection: sqlite3.Connection, incident: Incident) -> None:
     connection.execute(
-        "INSERT INTO incidents (id, host, unit, state, opened_at, changed_at, evidence_at, review_due, revision, body)"
+        "INSERT INTO incidents"
+        " (id, host, subject, state, opened_at, changed_at, evidence_at, review_due, revision, body)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (incident.id, incident.host, incident.unit, *_columns(incident), incident.revision, incident.model_dump_json()),
+        (
+            incident.id,
+            incident.host,
+            incident.subject,
+            *_columns(incident),
+            incident.revision,
+            incident.model_dump_json(),
+        ),
     )
 
 

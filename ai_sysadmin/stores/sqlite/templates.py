@@ -1,0 +1,143 @@
+"""What is known of templates; the monitor's part of a row and the others' parts do not overwrite each other."""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from ai_sysadmin.core.errors import NotFound
+from ai_sysadmin.core.records import Judgement, Label, Template
+from ai_sysadmin.runtime.sqlite import Database
+from ai_sysadmin.stores.sqlite.rows import stamp
+
+MOST_TEMPLATES: Final = 20_000
+"""So many are kept of one host, the latest seen; those that a person judged always."""
+
+_OTHERS = {"label", "judgement", "judged_by"}
+
+
+def save_templates(connection: sqlite3.Connection, host: str, templates: Sequence[Template]) -> None:
+    """Write the monitor's part of templates."""
+    if not templates:
+        return
+    connection.executemany(
+        "INSERT INTO templates (host, id, last_at, priority, body) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (host, id) DO UPDATE SET"
+        " last_at = excluded.last_at, priority = excluded.priority, body = excluded.body",
+        [
+            (host, each.id, stamp(each.last_at), each.priority, each.model_dump_json(exclude=_OTHERS))
+            for each in templates
+        ],
+    )
+    (kept,) = connection.execute("SELECT count(*) FROM templates WHERE host = ?", (host,)).fetchone()
+    if kept > MOST_TEMPLATES:
+        connection.execute(
+            "DELETE FROM templates WHERE host = ? AND id IN (SELECT id FROM templates WHERE host = ?"
+            " AND judgement IS NULL ORDER BY last_at LIMIT ?)",
+            (host, host, kept - MOST_TEMPLATES),
+        )
+
+
+class SqliteTemplates:
+    """``TemplateStore`` on SQLite."""
+
+    def __init__(self, database: Database, host: str) -> None:
+        self._database = database
+        self._host = host
+
+    async def templates(self, limit: int = 100_000) -> Sequence[Template]:
+        def work(connection: sqlite3.Connection) -> Sequence[Template]:
+            rows = connection.execute(
+                "SELECT * FROM templates WHERE host = ? ORDER BY last_at DESC LIMIT ?", (self._host, limit)
+            )
+            return tuple(_template(row) for row in rows)
+
+        return await self._database.read(work)
+
+    async def template(self, id_or_prefix: str) -> Template:
+        def work(connection: sqlite3.Connection) -> Template:
+            return _template(_row(connection, self._host, id_or_prefix))
+
+        return await self._database.read(work)
+
+    async def unlabelled(self, limit: int, prompt_version: str) -> Sequence[Template]:
+        def work(connection: sqlite3.Connection) -> Sequence[Template]:
+            rows = connection.execute(
+                "SELECT * FROM templates WHERE host = ? AND prompt_version <> ? AND judgement IS NULL"
+                " ORDER BY priority, last_at DESC LIMIT ?",
+                (self._host, prompt_version, limit),
+            )
+            return tuple(_template(row) for row in rows)
+
+        return await self._database.read(work)
+
+    async def label(self, labels: Mapping[str, Label]) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            connection.executemany(
+                "UPDATE templates SET label = ?, prompt_version = ? WHERE host = ? AND id = ?",
+                [
+                    (label.model_dump_json(), label.prompt_version, self._host, template_id)
+                    for template_id, label in labels.items()
+                ],
+            )
+
+        await self._database.write(work)
+
+    async def pass_over(self, template_ids: Sequence[str], prompt_version: str) -> None:
+        """Remember that this version of the prompt gets no label for templates; an earlier label stays."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.executemany(
+                "UPDATE templates SET prompt_version = ? WHERE host = ? AND id = ?",
+                [(prompt_version, self._host, template_id) for template_id in template_ids],
+            )
+
+        await self._database.write(work)
+
+    async def judge(self, template_id: str, judgement: Judgement | None, by: str) -> Template:
+        def work(connection: sqlite3.Connection) -> Template:
+            found = _row(connection, self._host, template_id)["id"]
+            connection.execute(
+                "UPDATE templates SET judgement = ?, judged_by = ? WHERE host = ? AND id = ?",
+                (judgement.value if judgement else None, by if judgement else "", self._host, found),
+            )
+            return _template(_row(connection, self._host, found))
+
+        return await self._database.write(work)
+
+    async def opinions(self) -> Mapping[str, tuple[Label | None, Judgement | None]]:
+        def work(connection: sqlite3.Connection) -> Mapping[str, tuple[Label | None, Judgement | None]]:
+            rows = connection.execute(
+                "SELECT id, label, judgement FROM templates WHERE host = ?"
+                " AND (label IS NOT NULL OR judgement IS NOT NULL)",
+                (self._host,),
+            )
+            return {row["id"]: (_label(row), _judgement(row)) for row in rows}
+
+        return await self._database.read(work)
+
+
+def _row(connection: sqlite3.Connection, host: str, id_or_prefix: str) -> sqlite3.Row:
+    rows: list[sqlite3.Row] = connection.execute(
+        "SELECT * FROM templates WHERE host = ? AND id >= ? AND id < ? LIMIT 2",
+        (host, id_or_prefix, id_or_prefix + "\U0010ffff"),
+    ).fetchall()
+    if not rows or not id_or_prefix:
+        raise NotFound(f"there is no template {id_or_prefix!r}: `ai-sysadmin templates list` shows what there is")
+    if len(rows) > 1 and rows[0]["id"] != id_or_prefix:
+        raise NotFound(f"more than one template begins with {id_or_prefix!r}: give more of its id")
+    return rows[0]
+
+
+def _template(row: sqlite3.Row) -> Template:
+    template = Template.model_validate_json(row["body"])
+    return template.model_copy(
+        update={"label": _label(row), "judgement": _judgement(row), "judged_by": row["judged_by"]}
+    )
+
+
+def _label(row: sqlite3.Row) -> Label | None:
+    return Label.model_validate_json(row["label"]) if row["label"] else None
+
+
+def _judgement(row: sqlite3.Row) -> Judgement | None:
+    return Judgement(row["judgement"]) if row["judgement"] else None
