@@ -1,18 +1,17 @@
 """What the trigger monitor knows of the journal, as data: message ids, priorities, whose entries count."""
 
 import re
+from collections.abc import Mapping
+from datetime import datetime
 from enum import Enum, auto
-from typing import Final
+from typing import Final, NamedTuple
 
-from ai_sysadmin.core.records import JournalEntry, SymptomKind
+from ai_sysadmin.core.records import JournalEntry
 
 SEVERE_PRIORITY: Final = 3
 """``err`` and worse (``crit``, ``alert``, ``emerg``) are symptoms."""
 
 OWN_SLICE: Final = "ai-sysadmin.slice"
-
-OTHER_LINES: Final = "(many different lines)"
-"""The template of a unit's further lines once it has shown too many different ones."""
 
 
 class Says(Enum):
@@ -24,7 +23,22 @@ class Says(Enum):
     START_FAILED = auto()
     STARTING = auto()
     STARTED = auto()
+    STOPPING = auto()
+    STOPPED = auto()
+    DEPENDENCY = auto()
+    AT_START_LIMIT = auto()
     SUPPRESSED = auto()
+
+
+class Said(NamedTuple):
+    """What systemd's manager said of a unit. ``fields`` are the entry's, as the journal source keeps them."""
+
+    unit: str
+    what: Says
+    at: datetime
+    invocation: str
+    fields: Mapping[str, str]
+    text: str
 
 
 MESSAGE_IDS: Final = {
@@ -34,19 +48,13 @@ MESSAGE_IDS: Final = {
     "be02cf6855d2428ba40df7e9d022f03d": Says.START_FAILED,
     "7d4958e842da4a758f6c1cdc7b36dcc5": Says.STARTING,
     "39f53479d3a045ac8e11786248231fbf": Says.STARTED,
+    "de5b426a63be47a7b6ac3eaac82e2f6f": Says.STOPPING,
+    "9d1aaa27d60140bd96365438aad20286": Says.STOPPED,
     "a596d6fe7bfa4994828e72309e95d61e": Says.SUPPRESSED,
 }
 
 START_LIMIT_TEXT: Final = "Start request repeated too quickly."
 """The manager's words for a unit at its start limit; they carry no message id."""
-
-KIND_OF_RESULT: Final = {
-    "start-limit-hit": SymptomKind.START_LIMIT_HIT,
-    "oom-kill": SymptomKind.OOM_KILL,
-}
-"""How a failed unit's ``Result`` is called; every other one is ``unit_failed``."""
-
-UNIT_STATE_KINDS: Final = frozenset({SymptomKind.UNIT_FAILED, SymptomKind.START_LIMIT_HIT, SymptomKind.OOM_KILL})
 
 _NOT_WATCHED = re.compile(r"^(?:run-|ai-sysadmin-|llama-(?:trigger|review|meta)\.)|\.(?:scope|device)$")
 _SUPPRESSED_TEXT = re.compile(r"^Suppressed (\d+) messages from (\S+)")
@@ -68,12 +76,17 @@ def spoken_by_manager(entry: JournalEntry) -> bool:
 
 
 def said(entry: JournalEntry) -> Says | None:
-    """Return what an entry says by its message id, if that can be believed of its writer."""
+    """Return what an entry says by its message id, or by the manager's words, if that can be believed of its writer."""
     meaning = MESSAGE_IDS.get(entry.message_id)
-    if meaning is None:
+    if meaning is Says.SUPPRESSED:
+        return meaning if entry.transport == "driver" else None
+    if not spoken_by_manager(entry):
         return None
-    believed = entry.transport == "driver" if meaning is Says.SUPPRESSED else spoken_by_manager(entry)
-    return meaning if believed else None
+    if meaning is Says.START_FAILED and entry.fields.get("JOB_RESULT") == "dependency":
+        return Says.DEPENDENCY
+    if meaning is None and entry.message.endswith(START_LIMIT_TEXT):
+        return Says.AT_START_LIMIT
+    return meaning
 
 
 def suppressed(entry: JournalEntry) -> tuple[str, int]:

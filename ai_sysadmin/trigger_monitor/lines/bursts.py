@@ -6,15 +6,20 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from ai_sysadmin.core.records import JournalEntry, Symptom, SymptomKind, Trigger
-from ai_sysadmin.trigger_monitor import rules
-from ai_sysadmin.trigger_monitor.templates import template_of
+from ai_sysadmin.core.records import Symptom, SymptomKind, Trigger
+from ai_sysadmin.trigger_monitor.lines.mined import OTHER_LINES, Mined, template_id
 
 MOST_TEMPLATES: Final = 50
-"""So many different severe lines of one unit are told apart within a burst window."""
+"""So many different severe lines of one subject are told apart within a burst window."""
 
 BURST_OVER: Final = timedelta(minutes=10)
 """A burst without a line for so long is over."""
+
+USUAL_AFTER: Final = timedelta(minutes=10)
+"""A template heard for so long has a rate that is usual for it."""
+
+JUMP: Final = 10
+"""A burst is so many times as much as usual."""
 
 _TEXT = 500
 
@@ -31,7 +36,7 @@ class Burst:
 class Recent:
     """The severe lines of one fingerprint within the window: how many in which second."""
 
-    unit: str
+    subject: str
     hits: tuple[tuple[int, int], ...] = ()
     raised_at: int = 0
 
@@ -42,42 +47,65 @@ class Recent:
 
 @dataclass
 class Lines:
-    """The severe lines of one unit and template within a batch."""
+    """The severe lines of one subject and template within a batch. ``usual`` is how many a second are usual."""
 
     unit: str
+    about: str
     template: str
+    source: str
     text: str
     at: datetime
+    may_open: bool = True
+    usual: float = 0.0
     priority: int = 7
     seconds: Counter[int] = field(default_factory=Counter)
 
     @property
-    def count(self) -> int:
-        return self.seconds.total()
-
-    def fingerprint(self, host: str) -> str:
-        kind = SymptomKind.SEVERE_LOG
-        return Trigger.model_construct(
-            host=host, unit=self.unit, kind=kind, template=self.template, opens=False, at=self.at
-        ).fingerprint
+    def subject(self) -> str:
+        return self.about or self.unit
 
     def trigger(self, host: str) -> Trigger:
         return Trigger(
             host=host,
             unit=self.unit,
+            about=self.about,
             kind=SymptomKind.SEVERE_LOG,
             template=self.template,
             opens=False,
             at=self.at,
-            count=self.count,
+            count=self.seconds.total(),
             priority=self.priority,
             text=self.text,
             why="it logged an error",
+            details={"template": self.template},
         )
 
 
+BatchLines = dict[tuple[str, str], Lines]
+
+
+def add_line(lines: BatchLines, mined: Mined, unit: str, about: str, text: str, at: datetime, priority: int) -> Lines:
+    """Count a severe line of a batch by its subject and template."""
+    held = lines.get((about or unit, mined.id))
+    if held is None:
+        held = Lines(unit, about, mined.id, mined.source, text[:_TEXT], at, usual=usual_rate(mined, at))
+        lines[about or unit, mined.id] = held
+    if at > held.at:
+        held.at = at
+    if priority < held.priority:
+        held.priority = priority
+    held.seconds[int(at.timestamp())] += 1
+    return held
+
+
+def usual_rate(mined: Mined, at: datetime) -> float:
+    """Return how many lines a second are usual for a template; 0 while that cannot be said yet."""
+    span = at - mined.first_at
+    return mined.count / span.total_seconds() if span >= USUAL_AFTER else 0.0
+
+
 def bursts_in(
-    lines: Mapping[tuple[str, str], Lines], recent: Mapping[str, Recent], host: str, burst: Burst, now: datetime
+    lines: BatchLines, recent: Mapping[str, Recent], host: str, burst: Burst, now: datetime
 ) -> tuple[list[Trigger], list[Trigger], Mapping[str, Recent]]:
     """Return the bursts that began, all severe lines as supporting triggers, and the window after them."""
     if not lines:
@@ -85,25 +113,26 @@ def bursts_in(
     opened: list[Trigger] = []
     logged: list[Trigger] = []
     after = dict(recent)
-    for each in _folded(lines, recent, host):
-        trigger = each.trigger(host)
+    for each, trigger in _folded(lines, recent, host):
         logged.append(trigger)
-        held, peak_at = _slid(after.get(trigger.fingerprint) or Recent(each.unit), each.seconds, burst)
+        limit = max(burst.count, JUMP * each.usual * burst.seconds)
+        held = after.get(trigger.fingerprint) or Recent(each.subject)
+        held, peak_at = _slid(held, each.seconds, limit, burst.seconds)
         after[trigger.fingerprint] = held
-        if peak_at and now - datetime.fromtimestamp(peak_at, UTC) < BURST_OVER:
+        if peak_at and each.may_open and now - datetime.fromtimestamp(peak_at, UTC) < BURST_OVER:
             opened.append(_burst(trigger, burst))
     newest = max(each.last for each in after.values())
     return opened, logged, {key: each for key, each in after.items() if each.last > newest - burst.seconds}
 
 
-def _slid(recent: Recent, seconds: Mapping[int, int], burst: Burst) -> tuple[Recent, int]:
+def _slid(recent: Recent, seconds: Mapping[int, int], limit: float, within: float) -> tuple[Recent, int]:
     """Slide the window over new lines; return it, and when it held a burst that was not raised yet (0: never)."""
     peak_at = 0
     for second, number in sorted(seconds.items()):
-        kept = tuple(hit for hit in recent.hits if hit[0] > second - burst.seconds)
+        kept = tuple(hit for hit in recent.hits if hit[0] > second - within)
         recent = replace(recent, hits=(*kept, (second, number)))
-        is_burst = sum(hit[1] for hit in recent.hits) >= burst.count
-        if is_burst and second - recent.raised_at >= burst.seconds:
+        is_burst = sum(hit[1] for hit in recent.hits) >= limit
+        if is_burst and second - recent.raised_at >= within:
             peak_at = second
             recent = replace(recent, raised_at=second)
     return recent, peak_at
@@ -115,24 +144,25 @@ def _burst(trigger: Trigger, burst: Burst) -> Trigger:
     return trigger.model_copy(update={"kind": SymptomKind.BURST, "opens": True, "count": 0, "why": why})
 
 
-def _folded(lines: Mapping[tuple[str, str], Lines], recent: Mapping[str, Recent], host: str) -> list[Lines]:
-    """Return the lines with a unit's too many templates folded into one, so that a flood cannot starve us."""
-    known = Counter(each.unit for each in recent.values())
+def _folded(lines: BatchLines, recent: Mapping[str, Recent], host: str) -> Iterable[tuple[Lines, Trigger]]:
+    """Return the lines with a subject's too many templates folded into one, so that a flood cannot starve us."""
+    known = Counter(each.subject for each in recent.values())
     kept: dict[tuple[str, str], Lines] = {}
     for key, each in lines.items():
-        if each.fingerprint(host) not in recent:
-            known[each.unit] += 1
-            if known[each.unit] > MOST_TEMPLATES:
-                key = each.unit, rules.OTHER_LINES
+        if each.trigger(host).fingerprint not in recent:
+            known[each.subject] += 1
+            if known[each.subject] > MOST_TEMPLATES:
+                key = each.subject, template_id(each.source, OTHER_LINES)
         held = kept.get(key)
         kept[key] = replace(each, template=key[1]) if held is None else _merged(held, each)
-    return list(kept.values())
+    return [(each, each.trigger(host)) for each in kept.values()]
 
 
 def _merged(one: Lines, other: Lines) -> Lines:
     return replace(
         one,
         at=max(one.at, other.at),
+        usual=one.usual + other.usual,
         priority=min(one.priority, other.priority),
         seconds=one.seconds + other.seconds,
     )
@@ -148,14 +178,4 @@ def _seed(symptom: Symptom, burst: Burst) -> Recent:
     """Return a waiting symptom as recent lines; those spread over longer than the window count in proportion."""
     span = (symptom.last_at - symptom.first_at).total_seconds()
     within = symptom.count if span <= burst.seconds else int(symptom.count * burst.seconds / span)
-    return Recent(symptom.unit, ((int(symptom.last_at.timestamp()), within),))
-
-
-def add_line(lines: dict[tuple[str, str], Lines], entry: JournalEntry) -> None:
-    key = entry.unit, template_of(entry.message)
-    held = lines.get(key)
-    if held is None:
-        held = lines[key] = Lines(*key, text=entry.message[:_TEXT], at=entry.at)
-    held.at = max(held.at, entry.at)
-    held.priority = min(held.priority, entry.priority)
-    held.seconds[int(entry.at.timestamp())] += 1
+    return Recent(symptom.subject, ((int(symptom.last_at.timestamp()), within),))

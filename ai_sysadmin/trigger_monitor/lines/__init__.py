@@ -1,0 +1,1 @@
+"""What logs say: templates, rules, bursts; read from the journal and from files."""
