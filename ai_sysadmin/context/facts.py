@@ -12,8 +12,6 @@ from ai_sysadmin.core.records import EvidencePack, ProposedAction, SymptomKind
 from ai_sysadmin.sources.units import UnitStatus
 
 NO_ACTION = "none"
-MEASURED_KINDS = frozenset({SymptomKind.UNIT_FAILED, SymptomKind.START_LIMIT_HIT, SymptomKind.OOM_KILL})
-"""Symptoms that systemd itself measured, as against what a log only says."""
 
 
 @dataclass(frozen=True)

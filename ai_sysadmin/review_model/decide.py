@@ -11,8 +11,8 @@ from typing import Annotated
 from pydantic import BaseModel, Field, create_model
 
 from ai_sysadmin.context.defuse import for_model, one_line
-from ai_sysadmin.context.facts import MEASURED_KINDS, NO_ACTION, Facts, choices_text, citation, evidence_text
-from ai_sysadmin.core.records import ProposedAction, Review, Verdict
+from ai_sysadmin.context.facts import NO_ACTION, Facts, choices_text, citation, evidence_text
+from ai_sysadmin.core.records import HOST_STATE_KINDS, UNIT_STATE_KINDS, ProposedAction, Review, Verdict
 from ai_sysadmin.llm_backend import Message
 from ai_sysadmin.llm_backend.structured import list_of, one_of
 from ai_sysadmin.review_model import rules
@@ -41,8 +41,10 @@ def allowed(facts: Facts) -> tuple[Verdict, ...]:
     act = (Verdict.ACT,) if facts.choices else ()
     if facts.failed:
         return (*act, Verdict.ESCALATE)
-    if facts.incident.kind in MEASURED_KINDS:
+    if facts.incident.kind in UNIT_STATE_KINDS:
         return (Verdict.WATCH, *act, Verdict.ESCALATE) if facts.status else (Verdict.ESCALATE,)
+    if facts.incident.kind in HOST_STATE_KINDS:
+        return (Verdict.WATCH, *act, Verdict.ESCALATE)
     benign = () if facts.gaps else (Verdict.BENIGN,)
     return (*benign, Verdict.WATCH, *act, Verdict.ESCALATE)
 

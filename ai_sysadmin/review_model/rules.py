@@ -3,18 +3,44 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from ai_sysadmin.context.facts import MEASURED_KINDS, Facts, cause_of
-from ai_sysadmin.core.records import Review, SymptomKind, Verdict
+from ai_sysadmin.context.facts import Facts, cause_of
+from ai_sysadmin.core.records import HOST_STATE_KINDS, UNIT_STATE_KINDS, Review, SymptomKind, Verdict
 
 RULES = "rules"
 
 _SEVERITY = {
+    SymptomKind.STORM: 90,
+    SymptomKind.HARDWARE_ERROR: 85,
+    SymptomKind.READ_ONLY: 85,
+    SymptomKind.DISK_FULL: 85,
+    SymptomKind.INODES_FULL: 80,
+    SymptomKind.STORAGE_ERROR: 80,
     SymptomKind.OOM_KILL: 80,
+    SymptomKind.UNITS_FAILED: 75,
     SymptomKind.START_LIMIT_HIT: 75,
+    SymptomKind.CERTIFICATE_EXPIRED: 75,
     SymptomKind.UNIT_FAILED: 70,
+    SymptomKind.CRASHED: 70,
+    SymptomKind.WATCHDOG: 70,
+    SymptomKind.TIMED_OUT: 70,
+    SymptomKind.PROBE_FAILED: 70,
+    SymptomKind.KERNEL_FAULT: 70,
+    SymptomKind.MEMORY_SHORT: 70,
+    SymptomKind.DEPENDENCY_FAILED: 60,
+    SymptomKind.FLAPPING: 60,
+    SymptomKind.STUCK: 60,
+    SymptomKind.BACKUP_OVERDUE: 60,
+    SymptomKind.DISK_FILLING: 55,
+    SymptomKind.THRESHOLD: 50,
+    SymptomKind.ALERT: 50,
+    SymptomKind.PORT_TAKEN: 50,
+    SymptomKind.LOG_RULE: 50,
     SymptomKind.BURST: 50,
     SymptomKind.SEVERE_LOG: 50,
+    SymptomKind.CERTIFICATE_EXPIRING: 45,
     SymptomKind.SUPPRESSED: 40,
+    SymptomKind.NOVEL_LOG: 30,
+    SymptomKind.UNUSUAL: 30,
 }
 _MEASURED_CONFIDENCE = 60
 """That a unit failed is certain; that its result is the whole cause is not."""
@@ -50,12 +76,14 @@ def _verdict(facts: Facts) -> tuple[Verdict, str]:
         return Verdict.ESCALATE, f"the state of {unit} is not known, so it does not count as well"
     if _runs_again(facts) and facts.status:
         return Verdict.WATCH, f"{unit} failed and is now {facts.status.active_state} ({facts.status.sub_state})"
+    if facts.incident.kind in HOST_STATE_KINDS:
+        return Verdict.ESCALATE, "it is measured, and nothing in the catalogue would help"
     return Verdict.ESCALATE, "rules cannot judge what a log line means; a person or a model should read it"
 
 
 def _runs_again(facts: Facts) -> bool:
     """Tell whether a measured fault is not there any more, or systemd is at it."""
-    return facts.incident.kind in MEASURED_KINDS and facts.status is not None and not facts.failed
+    return facts.incident.kind in UNIT_STATE_KINDS and facts.status is not None and not facts.failed
 
 
 def _rests_on(facts: Facts) -> tuple[str, ...]:
