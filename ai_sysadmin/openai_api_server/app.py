@@ -18,12 +18,13 @@ from ai_sysadmin.core.records import Record
 from ai_sysadmin.core.settings import Settings
 from ai_sysadmin.llm_backend import Delta, Message
 from ai_sysadmin.meta_model.chat import LiveState
-from ai_sysadmin.openai_api_server import wire
+from ai_sysadmin.openai_api_server import alerts, wire
 from ai_sysadmin.openai_api_server.errors import BUG, Fault, Faulty, fault_of
-from ai_sysadmin.openai_api_server.gate import Gate
+from ai_sysadmin.openai_api_server.gate import Gate, changed_by
+from ai_sysadmin.openai_api_server.opinions import Judged, Muting, Opinions
 from ai_sysadmin.openai_api_server.streaming import ClientGone, EventStream, frames, while_connected
 from ai_sysadmin.openai_api_server.system import ExecutorProbe, HealthProbe, System
-from ai_sysadmin.stores import ReadStore
+from ai_sysadmin.stores import AlertStore, MuteStore, ReadStore, TemplateStore
 
 RECENT_ENDED = 10
 """So many incidents that have ended are told to the chat, beside all that have not."""
@@ -36,9 +37,25 @@ class Chat(Protocol):
     def answer(self, messages: Sequence[Message], live: LiveState) -> AsyncGenerator[Delta, None]: ...
 
 
+class Stores(Protocol):
+    """What the API reads and writes."""
+
+    @property
+    def reader(self) -> ReadStore: ...
+
+    @property
+    def templates(self) -> TemplateStore: ...
+
+    @property
+    def mutes(self) -> MuteStore: ...
+
+    @property
+    def alerts(self) -> AlertStore: ...
+
+
 def build(
     settings: Settings,
-    store: ReadStore,
+    stores: Stores,
     chat: Chat,
     executor: ExecutorProbe,
     probes: Mapping[str, HealthProbe],
@@ -48,10 +65,13 @@ def build(
     clock = clock or SystemClock()
     app = FastAPI(title="ai-sysadmin", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
     app.include_router(_health())
-    chat_paths = _chat(settings, store, chat, clock)
+    chat_paths = _chat(settings, stores.reader, chat, clock)
     app.include_router(chat_paths, prefix="/v1")
     app.include_router(chat_paths)
-    app.include_router(_system(System(settings, store, probes, executor, clock)), prefix="/v1/system")
+    app.include_router(_system(System(settings, stores.reader, probes, executor, clock)), prefix="/v1/system")
+    opinions = Opinions(stores.reader, stores.templates, stores.mutes, clock)
+    app.include_router(_opinions(opinions, settings), prefix="/v1/system")
+    app.include_router(alerts.router(stores.alerts, clock))
     _shape_errors(app)
     return Gate(app, settings)
 
@@ -144,6 +164,39 @@ def _system(system: System) -> APIRouter:
     @router.get("/actions/{action_id}")
     async def action(action_id: str) -> Response:
         return _record(await system.action(action_id))
+
+    return router
+
+
+def _opinions(opinions: Opinions, settings: Settings) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/templates")
+    async def templates(source: str = "", unlabelled: bool = False, limit: int = 50) -> Response:
+        return _record(await opinions.templates(source, unlabelled, limit))
+
+    @router.get("/templates/{template_id}")
+    async def template(template_id: str) -> Response:
+        return _record(await opinions.template(template_id))
+
+    @router.post("/templates/{template_id}/judgement")
+    async def judge(template_id: str, request: Request) -> Response:
+        by = changed_by(request.scope, settings)
+        return _record(await opinions.judge(template_id, wire.parse(Judged, await request.body()), by))
+
+    @router.get("/mutes")
+    async def mutes() -> Response:
+        return _record(await opinions.mutes())
+
+    @router.post("/mutes")
+    async def mute(request: Request) -> Response:
+        by = changed_by(request.scope, settings)
+        return _record(await opinions.mute(wire.parse(Muting, await request.body()), by))
+
+    @router.delete("/mutes/{name}")
+    async def unmute(name: str, request: Request) -> Response:
+        changed_by(request.scope, settings)
+        return _record(await opinions.unmute(name))
 
     return router
 

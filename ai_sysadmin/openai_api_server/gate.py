@@ -14,10 +14,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ai_sysadmin.core.errors import StoreUnavailable
 from ai_sysadmin.core.settings import LOOPBACK_HOSTS, Settings
-from ai_sysadmin.openai_api_server import keys, peers
+from ai_sysadmin.openai_api_server import alerts, keys, peers
 from ai_sysadmin.openai_api_server.errors import Fault, Faulty, fault_of
+from ai_sysadmin.runtime.peers import user_name
 
 PUBLIC_PATHS = frozenset({"/health"})
+INGEST_PATHS = frozenset({alerts.PATH})
 MAX_BODY_BYTES = 2 << 20
 BODY_SECONDS = 30.0
 DRAIN_BYTES = 8 << 20
@@ -66,11 +68,45 @@ class Gate:
         fault = host_fault(headers.getlist("host"), self._hosts) or origin_fault(headers)
         if fault is not None or path in PUBLIC_PATHS:
             return fault
+        return self._key_fault(path, headers)
+
+    def _key_fault(self, path: str, headers: Headers) -> Fault | None:
+        """Refuse a key that is not known, and one that is known for something else."""
+        own, others = self._settings.api_key_file, self._settings.ingest_key_file
+        if path in INGEST_PATHS:
+            own, others = others, own
+        given = bearer(headers)
         try:
-            known = keys.opens(self._settings.api_key_file, bearer(headers))
+            if keys.opens(own, given):
+                return None
         except StoreUnavailable as error:
             return fault_of(error)
-        return None if known else _no_key(headers)
+        with contextlib.suppress(StoreUnavailable):
+            if keys.opens(others, given):
+                return _WRONG_KEY[path in INGEST_PATHS]
+        return _no_key(headers)
+
+
+def may_change(uid: int, *, own_uid: int, operators: Collection[int], services: Collection[int]) -> bool:
+    """Tell whether a peer may change what is remembered: root and the operators, never the suite's own users.
+
+    A person who runs `up` as themselves is the API's own user.
+    """
+    return uid not in services and uid in {0, own_uid, *operators}
+
+
+def changed_by(scope: Scope, settings: Settings) -> str:
+    """Return the name of the person who asks for a change.
+
+    Raises:
+        Faulty: 403, only root and the operators may, and only over the Unix socket, where the kernel says who asks.
+    """
+    uid = peers.uid_of(scope.get("client"))
+    operators, services = peers.uids_of(settings.operators), peers.uids_of(settings.executor.service_users)
+    if uid is not None and may_change(uid, own_uid=os.geteuid(), operators=operators, services=services):
+        return user_name(uid)
+    text = "only root and the operators may change this, with `ai-sysadmin` on the host itself"
+    raise Faulty(Fault(403, text, "permission_error", "not_an_operator"))
 
 
 def known_hosts(settings: Settings) -> frozenset[str]:
@@ -112,6 +148,12 @@ def _no_key(headers: Headers) -> Fault:
     given = bool(bearer(headers))
     text = "this API key is not known here" if given else "an API key is needed: Authorization: Bearer KEY"
     return Fault(401, text, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
+
+
+_WRONG_KEY = {
+    True: Fault(403, "alerts come in with the ingest key, not with this one", "permission_error", "wrong_scope"),
+    False: Fault(403, f"this key may only send alerts in, to {alerts.PATH}", "permission_error", "wrong_scope"),
+}
 
 
 async def _read(receive: Receive) -> bytes | None:

@@ -6,8 +6,8 @@ from pydantic import AwareDatetime
 
 from ai_sysadmin.core.acting import ActionState
 from ai_sysadmin.core.incident import Incident
-from ai_sysadmin.core.records import EvidencePack, Investigation, Record, Review, Symptom
-from ai_sysadmin.stores import Action, IncidentDetail, JournalPosition, ServiceNote, TimelineEntry
+from ai_sysadmin.core.records import EvidencePack, Investigation, Record, Review, Symptom, Template
+from ai_sysadmin.stores import Action, IncidentDetail, JournalPosition, Mute, ServiceNote, TimelineEntry
 
 
 class ActionView(Record):
@@ -79,6 +79,41 @@ class Incidents(Record):
 
 class Actions(Record):
     actions: tuple[ActionView, ...]
+
+
+class Templates(Record):
+    """Templates, the latest seen first; ``found`` is how many there are, of which so many are shown."""
+
+    templates: tuple[Template, ...]
+    found: int
+
+
+class MuteView(Record):
+    """A mute, with what is muted where an incident still holds it."""
+
+    fingerprint: str
+    until: AwareDatetime
+    by: str
+    reason: str
+    at: AwareDatetime
+    subject: str
+    kind: str
+
+    @classmethod
+    def of(cls, mute: Mute, symptom: Symptom | None) -> "MuteView":
+        return cls(
+            fingerprint=mute.fingerprint,
+            until=mute.until,
+            by=mute.by,
+            reason=mute.reason,
+            at=mute.at,
+            subject=symptom.subject if symptom else "",
+            kind=symptom.kind.value if symptom else "",
+        )
+
+
+class Mutes(Record):
+    mutes: tuple[MuteView, ...]
 
 
 class BackendStatus(Record):
