@@ -4,6 +4,7 @@ Every service is: open what it stands on, run its loops until told to stop, clos
 loops of all of them in one process.
 """
 
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from ai_sysadmin.core.clock import Clock, SystemClock
 from ai_sysadmin.core.settings import Settings
 from ai_sysadmin.runtime.bus import SystemBus
 from ai_sysadmin.runtime.service import Heartbeat, Loop, backing_off, run_service
-from ai_sysadmin.sources.units import SystemdUnits, Units
+from ai_sysadmin.sources.units import SystemdUnits, WatchedUnits
 from ai_sysadmin.stores.sqlite import SqliteStores, open_stores
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Ground:
 
     settings: Settings
     stores: SqliteStores
-    units: Units
+    units: WatchedUnits
     clock: Clock
     heart: Heartbeat
     exits: AsyncExitStack
@@ -51,16 +52,15 @@ async def ground(settings: Settings) -> AsyncIterator[Ground]:
 
 
 async def trigger_monitor_loops(on: Ground) -> Loops:
-    from ai_sysadmin.trigger_monitor.daemon import TriggerMonitor
+    from ai_sysadmin.trigger_monitor.daemon import Stores, TriggerMonitor
 
-    monitor = TriggerMonitor.build(
-        host=on.settings.host_name,
-        store=on.stores.notices,
-        notes=on.stores.notes,
-        units=on.units,
-        clock=on.clock,
-        heart=on.heart,
-        settings=on.settings.trigger_monitor,
+    monitor = TriggerMonitor(
+        on.settings.host_name,
+        Stores(on.stores.notices, on.stores.templates, on.stores.metrics, on.stores.notes),
+        on.units,
+        on.clock,
+        on.heart,
+        on.settings.trigger_monitor,
     )
     return dict(monitor.loops())
 
@@ -78,6 +78,7 @@ async def review_model_loops(on: Ground) -> Loops:
     from ai_sysadmin.context.condition import Condition, watch
     from ai_sysadmin.llm_backend.llama_cpp import LlamaCpp
     from ai_sysadmin.review_model import daemon
+    from ai_sysadmin.trigger_monitor.labels import Labeller
 
     model = LlamaCpp("review", on.settings.backends.review)
     on.exits.push_async_callback(model.close)
@@ -93,9 +94,13 @@ async def review_model_loops(on: Ground) -> Loops:
         settings=on.settings.review_model,
     )
     executor = ExecutorClient(on.settings.propose_socket)
+    trigger_model = LlamaCpp("trigger", on.settings.backends.trigger)
+    on.exits.push_async_callback(trigger_model.close)
+    labeller = Labeller.build(on.stores.templates, trigger_model, on.stores.notes, on.clock, on.heart)
     return {
         "reviews": partial(backing_off, "reviews", reviewer.review_forever),
         "review model": partial(backing_off, "review model", partial(watch, condition, model, daemon.WITHOUT_MODEL)),
+        "labels": partial(backing_off, "labels", labeller.label_forever),
         "courier out": partial(
             backing_off,
             "courier out",
@@ -145,6 +150,7 @@ async def api_loops(on: Ground) -> Loops:
 
     settings, backends = on.settings, on.settings.backends
     keys.ensure_api_key(settings.api_key_file)
+    keys.ensure_ingest_key(settings.ingest_key_file)
     models = {
         name: LlamaCpp(name, backend)
         for name, backend in (("trigger", backends.trigger), ("review", backends.review), ("meta", backends.meta))
@@ -154,7 +160,7 @@ async def api_loops(on: Ground) -> Loops:
     chat = Chat(models["meta"], settings.meta_model.max_reply_tokens)
     executor = ExecutorClient(settings.propose_socket)
     listening = on.exits.enter_context(server.sockets(settings))
-    application = app.build(settings, on.stores.reader, chat, executor, models, on.clock)
+    application = app.build(settings, on.stores, chat, executor, models, on.clock)
     return {"api": partial(server.serve, application, listening)}
 
 
@@ -167,6 +173,7 @@ async def _serve(name: str, settings: Settings, build: Callable[[Ground], Awaita
 
 
 async def trigger_monitor(settings: Settings) -> None:
+    gc.set_threshold(20_000, 20, 100)  # entries come and go by the thousand, and are never part of a cycle
     await _serve("trigger-monitor", settings, trigger_monitor_loops)
 
 

@@ -1,7 +1,7 @@
 """Speak to the API over its Unix socket; the command line's only way to what is remembered."""
 
 import json
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 from urllib.parse import quote
@@ -32,9 +32,21 @@ class Api:
 
     async def get(self, path: str, kind: type[Parsed], states: Sequence[str] = ()) -> Parsed:
         """Return what a path below ``/v1/system`` answers."""
+        return await self.request("GET", path, kind, query={"state": states})
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        kind: type[Parsed],
+        body: Record | None = None,
+        query: Mapping[str, str | int | Sequence[str]] | None = None,
+    ) -> Parsed:
+        """Send a request below ``/v1/system``; return what it answers."""
+        content = body.model_dump_json() if body is not None else None
         with self._translated():
             async with self._client(TIMEOUT_SECONDS) as client:
-                response = await client.get(f"/v1/system/{path}", params=[("state", state) for state in states])
+                response = await client.request(method, f"/v1/system/{path}", content=content, params=query)
         _check(response.status_code, response.content)
         try:
             return kind.model_validate_json(response.content)

@@ -39,6 +39,8 @@ def _head(view: IncidentView, unit: UnitStatus | None, now: datetime) -> list[st
     incident = view.incident
     lines = [one_line(incident.title, 78), *fact("incident", f"{incident.id} on {incident.host}")]
     lines += fact("state", MEANING[incident.state] + (f" ({incident.note})" if incident.note else ""))
+    if incident.merged_into:
+        lines += fact("part of", f"{incident.merged_into}: ai-sysadmin incidents show {incident.merged_into}")
     if unit is not None:
         lines += fact("right now", f"{unit.name} is {unit.active_state} ({unit.sub_state})")
     lines += fact("since", f"{local(incident.opened_at)} ({since(incident.opened_at, now)} ago){_ended(incident)}")
@@ -101,7 +103,14 @@ def _done(actions: list[ActionView]) -> list[str]:
 
 def _symptoms(view: IncidentView) -> list[str]:
     rows = [(str(each.count), each.kind.value, local(each.last_at), each.text or each.why) for each in view.symptoms]
-    return [*heading("Symptoms"), *table(("COUNT", "KIND", "LAST", "TEXT"), rows, indent=2)] if rows else []
+    if not rows:
+        return []
+    lines = [*heading("Symptoms"), *table(("COUNT", "KIND", "LAST", "TEXT"), rows, indent=2)]
+    names = [(each.fingerprint, each.kind.value, each.subject) for each in view.symptoms if each.opens]
+    if names:
+        lines += ["", "  Fingerprints, for `ai-sysadmin mute FINGERPRINT --for 2h`:"]
+        lines += table(("", "", ""), names, indent=4)
+    return lines
 
 
 def _timeline(timeline: tuple[TimelineEntry, ...]) -> list[str]:

@@ -5,7 +5,19 @@ import sys
 import typer
 
 from ai_sysadmin import __version__
-from ai_sysadmin.cli import actions, ask, configuration, doctor, incidents, models, services, status
+from ai_sysadmin.cli import (
+    actions,
+    ask,
+    configuration,
+    doctor,
+    incidents,
+    models,
+    mute,
+    services,
+    status,
+    templates,
+    triage,
+)
 from ai_sysadmin.cli.desk import Given, Json, SettingsFile, StateDir, say
 from ai_sysadmin.cli.outcome import report
 from ai_sysadmin.core.errors import AiSysadminError
@@ -42,6 +54,9 @@ services.add_to(app)
 status.add_to(app)
 app.add_typer(incidents.app, name="incidents")
 app.add_typer(actions.app, name="actions")
+app.add_typer(templates.app, name="templates")
+mute.add_to(app)
+triage.add_to(app)
 ask.add_to(app)
 app.add_typer(configuration.app, name="config")
 doctor.add_to(app)
