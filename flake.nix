@@ -49,7 +49,6 @@
               mypy
               pytest
               pytest-asyncio
-              types-psutil
             ])))
             pkgs.llama-cpp
             pkgs.ruff

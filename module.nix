@@ -101,6 +101,20 @@ let
     };
   };
 
+  # Only what the operator has it probe takes the trigger monitor off this host.
+  probesElsewhere = (cfg.settings.trigger_monitor.probes or [ ]) != [ ]
+    || lib.any (place: !lib.hasPrefix "/" place) (cfg.settings.trigger_monitor.certificates or [ ]);
+
+  triggerMonitor = service "trigger-monitor" "AI sysadmin: layer 1 notices" {
+    # what `zpool list` needs, where there are pools
+    path = lib.optional (config.boot.zfs.enabled or false) config.boot.zfs.package;
+    serviceConfig = unprivileged // lib.optionalAttrs (!probesElsewhere) loopbackOnly // {
+      User = "ai-sysadmin";
+      Group = "ai-sysadmin";
+      OOMScoreAdjust = -500;
+    };
+  };
+
   # Root, and no more than that name: effects go through systemd, so it needs no capability, no network, no device.
   # No PrivateUsers and no user of its own: it rules on its peers' user ids. A switch must not replace it in mid-action.
   executor = service "executor" "AI sysadmin: the executor of approved actions" {
@@ -339,7 +353,7 @@ in
     };
 
     systemd.services = lib.mapAttrs' llamaServer servers // {
-      ai-sysadmin-trigger-monitor = layer "trigger-monitor" "AI sysadmin: layer 1 notices";
+      ai-sysadmin-trigger-monitor = triggerMonitor;
       ai-sysadmin-review-model = layer "review-model" "AI sysadmin: layer 3 judges";
       ai-sysadmin-meta-model = layer "meta-model" "AI sysadmin: layer 4 investigates";
       ai-sysadmin-api = service "api" "AI sysadmin: the OpenAI-compatible API" {

@@ -1,12 +1,13 @@
 # pyproject.toml's dependencies, by their names in nixpkgs; a test holds the two together.
 python: with python; [
+  cryptography
   dbus-fast
   fastapi
   httpx
   openai
-  psutil
   pydantic
   rich
+  systemd-python
   tenacity
   typer
   uvicorn
