@@ -1,15 +1,17 @@
 """Small builders of records, so that a test says only what it is about."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ai_sysadmin.core.acting import ActionRequest, ExecutorEvent, ExecutorEventKind, Origin, Outcome, OutcomeKind
 from ai_sysadmin.core.incident import Incident, attach, open_incident
 from ai_sysadmin.core.records import EvidencePack, Investigation, ProposedAction, Review, SymptomKind, Trigger, Verdict
+from ai_sysadmin.stores import Placing
 
 NOW = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
 HOST = "host1"
 UNIT = "web.service"
+PLACING = Placing(timedelta(minutes=5), timedelta(hours=1), storm_count=10, storm_within=timedelta(minutes=5))
 
 
 def trigger(kind: SymptomKind = SymptomKind.UNIT_FAILED, **changes: Any) -> Trigger:

@@ -1,6 +1,8 @@
 """What every store must do; the same assertions on every implementation."""
 
 import asyncio
+import sqlite3
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -11,9 +13,8 @@ from ai_sysadmin.core.incident import State
 from ai_sysadmin.core.records import SymptomKind, Verdict
 from ai_sysadmin.stores import Cleared, JournalPosition, Noticed, ServiceNote
 from ai_sysadmin.stores.sqlite import open_stores
-from tests.builders import HOST, NOW, UNIT, event, finished, investigation, pack, request, review, trigger
+from tests.builders import HOST, NOW, PLACING, UNIT, event, finished, investigation, pack, request, review, trigger
 
-WITHIN = {"join_within": timedelta(minutes=5), "reopen_within": timedelta(hours=1)}
 LATER = NOW + timedelta(minutes=1)
 
 
@@ -28,7 +29,13 @@ def position(cursor: str = "c1") -> JournalPosition:
 
 
 async def noticed(stores, *triggers, **changes):
-    return await stores.notices.commit(Noticed(None, triggers=triggers, **changes), **WITHIN)
+    return await stores.notices.commit(Noticed(None, triggers=triggers, **changes), PLACING)
+
+
+async def over(stores, at=NOW, unit=UNIT):
+    """Say that all faults of a unit's incident are over."""
+    ended = [live.incident.id for live in await stores.notices.live() if live.incident.unit == unit]
+    await noticed(stores, cleared=[Cleared(incident_id, at, "active again") for incident_id in ended])
 
 
 async def claim(stores, worker="r1", now=LATER, lease=timedelta(minutes=3), settle=timedelta(seconds=1)):
@@ -52,8 +59,8 @@ async def asked(stores):
 
 async def test_the_position_and_its_account_are_kept(stores):
     assert await stores.notices.position() is None
-    await stores.notices.commit(Noticed(position(), read=10, lost=2), **WITHIN)
-    await stores.notices.commit(Noticed(position("c2"), read=5, suppressed=3), **WITHIN)
+    await stores.notices.commit(Noticed(position(), read=10, lost=2), PLACING)
+    await stores.notices.commit(Noticed(position("c2"), read=5, suppressed=3), PLACING)
     kept = await stores.notices.position()
     assert (kept.cursor, kept.entries_read, kept.entries_lost, kept.entries_suppressed) == ("c2", 15, 2, 3)
 
@@ -61,7 +68,7 @@ async def test_the_position_and_its_account_are_kept(stores):
 async def test_an_opening_trigger_opens_one_incident(stores):
     (opened,) = await noticed(stores, trigger())
     assert (opened.unit, opened.state, opened.title) == (UNIT, State.OPEN, "web.service failed (exit-code)")
-    assert [incident.id for incident in await stores.notices.live()] == [opened.id]
+    assert [live.incident.id for live in await stores.notices.live()] == [opened.id]
 
 
 async def test_the_same_invocation_is_one_failure_however_often_it_is_seen(stores):
@@ -73,7 +80,7 @@ async def test_the_same_invocation_is_one_failure_however_often_it_is_seen(store
 
 async def test_a_failure_seen_again_after_its_incident_ended_opens_nothing(stores):
     await noticed(stores, trigger())
-    await noticed(stores, cleared=[Cleared(HOST, UNIT, NOW, "active again")])
+    await over(stores)
     assert await noticed(stores, trigger()) == ()
 
 
@@ -110,10 +117,10 @@ async def test_a_burst_and_the_failure_that_follows_are_one_incident(stores):
 
 async def test_a_symptom_that_returns_soon_reopens_and_later_opens_anew(stores):
     (first,) = await noticed(stores, trigger())
-    await noticed(stores, cleared=[Cleared(HOST, UNIT, NOW, "active again")])
+    await over(stores)
     (again,) = await noticed(stores, trigger(at=LATER, details={"invocation": "bb"}))
     assert (again.id, again.reopened, again.state) == (first.id, 1, State.OPEN)
-    await noticed(stores, cleared=[Cleared(HOST, UNIT, LATER, "active again")])
+    await over(stores, LATER)
     (third,) = await noticed(stores, trigger(at=NOW + timedelta(hours=3), details={"invocation": "cc"}))
     assert third.id != first.id
 
@@ -250,7 +257,7 @@ async def test_a_request_that_the_executor_will_not_take_needs_a_person(stores):
 async def test_what_waits_for_a_person_though_its_incident_ended_is_named(stores):
     wanted = await asked(stores)
     assert await stores.outbox.unneeded() == ()
-    await noticed(stores, cleared=[Cleared(HOST, UNIT, NOW, "active again")])
+    await over(stores)
     assert await stores.outbox.unneeded() == ((wanted, "active again"),)
     await stores.outbox.apply([event(wanted, ExecutorEventKind.WITHDRAWN, 2)])
     assert await stores.outbox.unneeded() == ()
@@ -261,7 +268,7 @@ async def test_what_waits_for_a_person_though_its_incident_ended_is_named(stores
 async def test_an_ended_incident_asks_for_nothing_any_more(stores):
     await noticed(stores, trigger())
     held = await claim(stores)
-    await noticed(stores, cleared=[Cleared(HOST, UNIT, NOW, "active again")])
+    await over(stores)
     await stores.reviews.finish_review(held, pack(held.incident.id), review(), [request(held.incident.id)])
     assert await stores.outbox.unsubmitted() == ()
 
@@ -280,7 +287,7 @@ async def test_an_id_may_be_shortened_to_a_unique_prefix(stores):
 async def test_incidents_are_listed_by_state_newest_first(stores):
     await noticed(stores, trigger())
     await noticed(stores, trigger(unit="db.service", at=LATER))
-    await noticed(stores, cleared=[Cleared(HOST, UNIT, LATER, "active again")])
+    await over(stores, LATER)
     assert [incident.unit for incident in await stores.reader.incidents()] == ["db.service", UNIT]
     assert [incident.unit for incident in await stores.reader.incidents([State.RESOLVED])] == [UNIT]
 
@@ -300,7 +307,9 @@ async def test_two_processes_share_one_database(tmp_path):
     async with open_stores(path, HOST) as one, open_stores(path, HOST) as other:
         for number in range(20):
             unit = f"u{number}.service"
-            await noticed(one if number % 2 else other, trigger(unit=unit, details={"invocation": str(number)}))
+            fault = trigger(unit=unit, details={"invocation": str(number)})
+            side = one if number % 2 else other
+            await side.notices.commit(Noticed(None, triggers=[fault]), replace(PLACING, storm_count=0))
         held = await asyncio.gather(*(claim(side, f"w{n}") for n, side in enumerate([one, other] * 10)))
         ids = [one_claim.incident.id for one_claim in held if one_claim]
         assert len(ids) == len(set(ids)) == 20
@@ -310,3 +319,12 @@ async def test_a_database_that_cannot_be_opened_says_what_to_look_at(tmp_path):
     (tmp_path / "state.db").mkdir()
     with pytest.raises(StoreUnavailable, match=r"state\.db"):
         await open_stores(tmp_path / "state.db", HOST).__aenter__()
+
+
+async def test_a_database_that_another_service_is_just_making_is_waited_for(tmp_path):
+    path = tmp_path / "state.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")  # SQLite refuses the switch to a write-ahead log at once then
+    asyncio.get_running_loop().call_later(0.3, other.close)
+    async with open_stores(path, HOST) as opened:
+        assert await opened.notices.position() is None

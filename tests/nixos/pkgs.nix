@@ -16,9 +16,9 @@ let
   file = name: text: package name { env.text = text; inherit text; };
 
   pythonNames = [
-    "chromadb" "dbus-fast" "editables" "fastapi" "gguf" "hatchling" "httpx" "hypothesis" "import-linter" "mypy" "openai"
-    "prometheus-client" "psutil" "psycopg" "pydantic" "pytest" "pytest-asyncio" "rich" "systemd-python" "tenacity"
-    "typer" "types-psutil" "uvicorn"
+    "chromadb" "cryptography" "dbus-fast" "editables" "fastapi" "gguf" "hatchling" "httpx" "hypothesis" "import-linter" "mypy" "openai"
+    "prometheus-client" "psycopg" "pydantic" "pytest" "pytest-asyncio" "rich" "systemd-python" "tenacity"
+    "typer" "uvicorn"
   ];
   application = attributes: package attributes.pname {
     inherit (attributes) version;

@@ -61,6 +61,8 @@ def test_a_mistake_in_an_output_is_noticed(flake: Flake, right: str, wrong: str)
 def test_the_package_has_every_dependency_of_the_project():
     project = (PROJECT / "pyproject.toml").read_text()
     declared = project.partition("dependencies = [")[2].partition("]")[0]
-    names = {line.strip(' ",').partition(">=")[0] for line in declared.strip().splitlines()}
+    reader = project.partition("journal = [")[2].partition("]")[0]
+    lines = [*declared.strip().splitlines(), reader]
+    names = {line.strip(' ",').partition(">=")[0] for line in lines}
     packaged = (PROJECT / "nixos/dependencies.nix").read_text().partition("with python; [")[2].partition("]")[0].split()
     assert set(packaged) == names

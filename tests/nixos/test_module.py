@@ -175,10 +175,27 @@ def test_only_the_executor_is_root_and_it_has_neither_network_nor_capability(sui
 def test_nothing_leaves_this_host_unless_it_was_allowed():
     remote = {"backends": {"meta": {"url": "https://models.example", "allow_remote": True}}}
     here, there = evaluate(enable=True), evaluate(enable=True, settings=remote)
-    for name in ("trigger-monitor", "review-model", "meta-model", "api"):
+    assert "IPAddressDeny=any" in there.service("ai-sysadmin-trigger-monitor"), "it asks no model"
+    for name in ("review-model", "meta-model", "api"):
         assert "IPAddressDeny=any" in here.service(f"ai-sysadmin-{name}")
         assert "IPAddressDeny=any" not in there.service(f"ai-sysadmin-{name}")
     assert json.loads(there.etc[SETTINGS])["backends"]["meta"]["url"] == "https://models.example"
+
+
+@pytest.mark.parametrize(
+    ("watched", "leaves"),
+    [
+        ({}, False),
+        ({"certificates": ["/etc/ssl/*.pem"]}, False),
+        ({"certificates": ["mail.example:993"]}, True),
+        ({"probes": [{"name": "web", "type": "http", "url": "https://www.example"}]}, True),
+    ],
+)
+def test_only_what_is_to_be_watched_elsewhere_takes_the_trigger_monitor_off_this_host(
+    watched: dict[str, object], leaves: bool
+):
+    system = evaluate(enable=True, settings={"trigger_monitor": watched})
+    assert ("IPAddressDeny=any" not in system.service("ai-sysadmin-trigger-monitor")) == leaves
 
 
 def test_an_api_that_listens_elsewhere_can_be_reached_there():

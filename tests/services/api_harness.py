@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import httpx
 import openai
@@ -16,6 +16,7 @@ from ai_sysadmin.openai_api_server.server import serve, sockets
 from ai_sysadmin.stores import JournalPosition, Noticed
 from ai_sysadmin.stores.sqlite import open_stores
 from ai_sysadmin.testing.api import FixedExecutor, FixedHealth, ScriptedChat
+from tests.builders import PLACING
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -61,7 +62,7 @@ async def running(tmp_path, *, chat=None, probes=None, executor=None):
     probes = probes or {layer: FixedHealth() for layer in ("trigger", "review", "meta")}
     async with open_stores(settings.database, "thishost") as stores:
         key = ensure_api_key(settings.api_key_file)
-        app = build(settings, stores.reader, chat, executor or FixedExecutor(), probes)
+        app = build(settings, stores, chat, executor or FixedExecutor(), probes)
         with sockets(settings) as listening:
             serving = asyncio.create_task(serve(app, listening))
             try:
@@ -78,7 +79,5 @@ async def an_incident(server, unit="nginx.service"):
     )
     position = JournalPosition(cursor="c", sequence=7, entries_read=7, updated_at=NOW)
     noticed = Noticed(position=position, read=7, triggers=[trigger])
-    opened = await server.stores.notices.commit(
-        noticed, join_within=timedelta(minutes=5), reopen_within=timedelta(hours=1)
-    )
+    opened = await server.stores.notices.commit(noticed, PLACING)
     return opened[0]

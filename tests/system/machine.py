@@ -47,6 +47,10 @@ class Machine:
         if (self.directory / self.name).exists():
             self._sd("down", timeout=60).ok()
 
+    def reboot(self) -> None:
+        """Stop everything and boot again on the same files."""
+        self._sd("reboot", timeout=120).ok()
+
     def run(self, argv: Sequence[str], user: str | None = None, timeout: float = 60) -> Completed:
         """Run a command inside, as root or as a user in a transient unit of its own; at most `timeout` seconds."""
         if user is None:

@@ -1,13 +1,7 @@
-"""sources/export.py and sources/journal.py: any cutting gives the same entries; a child that dies is started again."""
+"""sources/export.py: any cutting of the stream gives the same entries; what was lost is counted."""
 
-import os
-import shutil
-import subprocess
-import sys
 import time
-from contextlib import aclosing
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,39 +11,11 @@ from hypothesis import strategies as st
 
 from ai_sysadmin.core.errors import JournalUnavailable
 from ai_sysadmin.core.records import JournalEntry
-from ai_sysadmin.sources import journal
-from ai_sysadmin.sources.export import VALUE_BYTES, ExportParser, entry_of, numbered
-from ai_sysadmin.sources.journal import lost_between, lost_within, trouble_in
+from ai_sysadmin.sources.export import READ_FIELDS, VALUE_BYTES, ExportParser, entry_of, numbered
+from ai_sysadmin.sources.journal import lost_between, lost_within
+from tests.journals import At, binary, cursor, entry, text
 
 FIXTURE = Path(__file__).parents[1] / "fixtures/journal/failing-units.export"
-REMOTE = Path("/lib/systemd/systemd-journal-remote")
-needs_files = pytest.mark.skipif(
-    not (REMOTE.exists() and shutil.which("journalctl")), reason="needs journalctl and systemd-journal-remote"
-)
-
-
-@dataclass(frozen=True)
-class At:
-    cursor: str
-    sequence_id: str = "aa"
-    sequence: int = 0
-
-
-def text(name: str, value: str) -> bytes:
-    return f"{name}={value}\n".encode()
-
-
-def binary(name: str, value: bytes) -> bytes:
-    return name.encode() + b"\n" + len(value).to_bytes(8, "little") + value + b"\n"
-
-
-def cursor(number: int) -> str:
-    return f"s=aa;i={number:x};b=bb;m=1;t=1;x=1"
-
-
-def entry(number: int, *fields: bytes) -> bytes:
-    head = text("__CURSOR", cursor(number)) + text("__REALTIME_TIMESTAMP", str(1_795_331_618_000_000 + number))
-    return head + b"".join(fields) + b"\n"
 
 
 def parse(data: bytes, *cuts: int) -> list[JournalEntry]:
@@ -61,7 +27,10 @@ def parse(data: bytes, *cuts: int) -> list[JournalEntry]:
 # --- the parser
 
 
-names = st.from_regex(r"[A-Z_][A-Z0-9_]{0,20}", fullmatch=True).filter(lambda name: name != "__CURSOR")
+names = st.one_of(
+    st.sampled_from(READ_FIELDS),
+    st.from_regex(r"[A-Z_][A-Z0-9_]{0,20}", fullmatch=True).filter(lambda name: name != "__CURSOR"),
+)
 texts = st.builds(lambda n, v: text(n, v.replace("\n", " ")), names, st.text(max_size=60))
 binaries = st.builds(
     binary,
@@ -212,185 +181,20 @@ def test_jumps_within_a_batch_add_up() -> None:
     assert lost_within(batch[:1]) == lost_within([]) == 0
 
 
-# --- a journalctl of our own making
-
-
-FAKE = """#!{python}
-import json, os, sys, time
-step = int(open({count!r}).read() or 0); open({count!r}, "w").write(str(step + 1))
-open({log!r}, "a").write(json.dumps(sys.argv[1:]) + "\\n")
-plan = json.load(open({plan!r}))[step]
-sys.stderr.write(plan.get("stderr", "")); sys.stderr.flush()
-sys.stdout.buffer.write(bytes.fromhex(plan.get("stdout", ""))); sys.stdout.flush()
-time.sleep(plan.get("sleep", 0)); sys.exit(plan.get("status", 0))
-"""
-
-
-class Journalctl:
-    """A program named journalctl that does one thing after another, and notes how it was called."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-
-    def plan(self, *steps: dict[str, object]) -> None:
-        import json
-
-        (self._directory / "plan").write_text(json.dumps(steps))
-        (self._directory / "count").write_text("0")
-        (self._directory / "log").write_text("")
-        places = {name: str(self._directory / name) for name in ("count", "log", "plan")}
-        program = self._directory / "journalctl"
-        program.write_text(FAKE.format(python=sys.executable, **places))
-        program.chmod(0o755)
-
-    def calls(self) -> list[list[str]]:
-        import json
-
-        return [json.loads(line) for line in (self._directory / "log").read_text().splitlines()]
-
-
-@pytest.fixture
-def journalctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Journalctl:
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    return Journalctl(tmp_path)
-
-
-async def read(many: int, position: At | None = None) -> list[JournalEntry]:
-    """Follow until there are so many entries, and a moment more."""
-    found: list[JournalEntry] = []
-    async with aclosing(journal.follow(position, history=timedelta(hours=1), directory=Path("/x"))) as batches:
-        async for batch in batches:
-            found += batch
-            if len(found) >= many and not batch:
-                break
-    return found
-
-
-def hexed(*numbers: int) -> str:
-    return b"".join(entry(number, text("MESSAGE", f"m{number}")) for number in numbers).hex()
-
-
-async def test_following_catches_up_first_and_then_drops_the_entry_it_knows(journalctl: Journalctl) -> None:
-    journalctl.plan({"stdout": hexed(1, 2, 3)}, {"stdout": hexed(3, 4), "sleep": 60})
-    found = await read(3, At(cursor(1), sequence=1))
-    assert [each.sequence for each in found] == [2, 3, 4]
-    first, second = journalctl.calls()
-    assert f"--cursor={cursor(1)}" in first
-    assert "--follow" not in first
-    assert {f"--cursor={cursor(3)}", "--follow", "--no-tail"} <= set(second)
-
-
-async def test_an_entry_that_is_no_longer_there_is_not_dropped_by_mistake(journalctl: Journalctl) -> None:
-    journalctl.plan({"stdout": hexed(7, 8)}, {"stdout": hexed(8), "sleep": 60})
-    assert [each.sequence for each in await read(2, At(cursor(1), sequence=1))] == [7, 8]
-
-
-async def test_the_first_start_is_bounded(journalctl: Journalctl) -> None:
-    journalctl.plan({"stdout": hexed(1)}, {"sleep": 60})
-    await read(1)
-    (since,) = [argument for argument in journalctl.calls()[0] if argument.startswith("--since=@")]
-    assert abs(int(since.removeprefix("--since=@")) - (time.time() - 3600)) < 60
-
-
-async def test_a_journalctl_that_dies_is_started_again_after_the_last_entry(journalctl: Journalctl) -> None:
-    half = (text("__CURSOR", cursor(3)) + text("MESSAGE", "half")).hex()
-    journalctl.plan(
-        {"stdout": hexed(1)},
-        {"stdout": hexed(1, 2) + half, "status": 74},
-        {"stdout": hexed(2, 3)},
-        {"stdout": hexed(3, 4), "sleep": 60},
-    )
-    assert [each.message for each in await read(4)] == ["m1", "m2", "m3", "m4"]
-    assert f"--cursor={cursor(2)}" in journalctl.calls()[2]
-
-
-async def test_one_that_ends_at_once_is_unavailable(journalctl: Journalctl) -> None:
-    journalctl.plan({"status": 1, "stderr": "Failed to seek to cursor: Invalid argument\n"})
-    with pytest.raises(JournalUnavailable, match="ended with status 1: Failed to seek"):
-        await read(1)
-
-
 @pytest.mark.parametrize(
-    ("stderr", "match"),
-    [
-        ("Hint: You are currently not seeing messages from other users and the system.\n", "group systemd-journal"),
-        ("No journal files were opened due to insufficient permissions.\n", "group systemd-journal"),
-        ("No journal files were found.\n", "no systemd journal here"),
-    ],
+    ("numbers", "lost"),
+    [([1, 900, 3, 4], 0), ([1, 2, 900], 897), ([1, 900, 901], 898), ([1, 1 << 40, (1 << 40) + 1], 0), ([5, 4, 5], 0)],
 )
-async def test_what_cannot_be_seen_is_said_with_the_way_out(journalctl: Journalctl, stderr: str, match: str) -> None:
-    journalctl.plan({"stderr": stderr, "sleep": 1}, {"sleep": 60}, {"stderr": stderr})
-    with pytest.raises(JournalUnavailable, match=match):
-        await read(1)
-    journalctl.plan({"stderr": stderr})
-    with pytest.raises(JournalUnavailable, match=match):
-        await journal.unit_log("web.service", 5)
-    assert trouble_in("Warning: some journal files were not opened\n") == ""
+def test_a_number_that_cannot_be_counts_for_nothing(numbers: list[int], lost: int) -> None:
+    assert lost_within([numbered_entry(each) for each in numbers]) == lost
+    assert lost_between(At("c", sequence=1), numbered_entry(1 << 47)) == 0
 
 
-async def test_no_journalctl_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(JournalUnavailable, match="no systemd journal here"):
-        await read(1)
-    with pytest.raises(JournalUnavailable, match="journalctl"):
-        await journal.unit_log("web.service", 5)
-
-
-async def test_a_unit_s_log(journalctl: Journalctl) -> None:
-    journalctl.plan({"stdout": hexed(1, 2)}, {"stdout": b"-- No entries --\n".hex()}, {"status": 1, "stderr": "bad\n"})
-    assert [each.message for each in await journal.unit_log("web.service", 5)] == ["m1", "m2"]
-    assert {"--unit=web.service", "--lines=5"} <= set(journalctl.calls()[0])
-    assert await journal.unit_log("web.service", 5) == []
-    with pytest.raises(JournalUnavailable, match="status 1: bad"):
-        await journal.unit_log("web.service", 5)
-
-
-# --- real journal files
-
-
-def write_journal(directory: Path, boots: str) -> None:
-    """Make a real journal file of three entries in each boot."""
-    data = b"".join(
-        text("__REALTIME_TIMESTAMP", str(1_795_331_618_000_000 + 10 * index + n))
-        + text("__MONOTONIC_TIMESTAMP", str(1000 + n))
-        + text("_BOOT_ID", boot * 32)
-        + text("_MACHINE_ID", "c" * 32)
-        + text("_SYSTEMD_UNIT", "web.service")
-        + text("PRIORITY", "3")
-        + (binary("MESSAGE", b"\x1b[31m" + b"z" * 1_500_000) if n == 2 else text("MESSAGE", f"{boot}{n}"))
-        + b"\n"
-        for index, boot in enumerate(boots)
-        for n in (1, 2, 3)
-    )
-    argv = [str(REMOTE), "-o", str(directory / "x.journal"), "-"]
-    subprocess.run(argv, input=data, check=True, capture_output=True, timeout=30)
-
-
-@needs_files
-async def test_a_real_journal_of_two_boots_is_read_whole_and_resumed(tmp_path: Path) -> None:
-    write_journal(tmp_path, "ab")
-    everything = timedelta(days=36500)
-
-    async def follow(position: At | None) -> list[JournalEntry]:
-        found: list[JournalEntry] = []
-        async with aclosing(journal.follow(position, history=everything, directory=tmp_path)) as batches:
-            async for batch in batches:
-                found += batch
-                if found and not batch:
-                    return found
-        return found
-
-    whole = await follow(None)
-    assert [each.message[:9] for each in whole] == ["a1", "\x1b[31mzzzz", "a3", "b1", "\x1b[31mzzzz", "b3"]
-    assert [len(each.message) for each in whole][1] == VALUE_BYTES
-    second = whole[1]
-    rest = await follow(At(second.cursor, second.sequence_id, second.sequence))
-    assert rest == whole[2:]
-    past = [each async for batch in journal.past(everything, directory=tmp_path) for each in batch]
-    assert past == whole[::-1]  # the newest first
-    assert await journal.unit_log("nginx.service", 2, directory=tmp_path) == []
+def test_a_damaged_entry_has_no_number() -> None:
+    assert numbered(cursor(1 << 63)) == ("", 0, "bb")
+    assert numbered(cursor((1 << 48) - 1)) == ("aa", (1 << 48) - 1, "bb")
 
 
 def test_entries_are_values() -> None:
     one = parse(entry(1, text("MESSAGE", "a")))[0]
-    assert one == replace(one)
+    assert one == one._replace()

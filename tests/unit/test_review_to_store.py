@@ -16,10 +16,9 @@ from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.stores import Cleared, Noticed
 from ai_sysadmin.stores.sqlite import open_stores
 from ai_sysadmin.testing.scripted_model import ScriptedModel
-from tests.builders import HOST, NOW, UNIT, trigger
+from tests.builders import HOST, NOW, PLACING, UNIT, trigger
 from tests.judging import FAILED, RUNNING, FixedClock, FixedUnits, log_of
 
-WITHIN = {"join_within": timedelta(minutes=5), "reopen_within": timedelta(hours=1)}
 JUDGED = {"evidence": ["e1"], "cause": "c", "why": "w", "verdict": "act", "action": "restart_unit"}
 JUDGED |= {"severity": 50, "confidence": 50}
 FOUND = {"evidence": ["e1"], "diagnosis": "d", "cause": "c", "action": "none", "confidence": 50}
@@ -54,7 +53,7 @@ class Rig:
         )
 
     async def notice(self, *triggers, **changes):
-        await self.stores.notices.commit(Noticed(None, triggers=triggers, **changes), **WITHIN)
+        await self.stores.notices.commit(Noticed(None, triggers=triggers, **changes), PLACING)
 
     async def incident(self):
         (found,) = await self.stores.reader.incidents()
@@ -129,7 +128,8 @@ async def test_a_unit_that_fails_the_same_way_again_asks_no_model_again(rig):
     rig.review_model.enqueue(JUDGED)
     await rig.notice(trigger())
     await rig.reviewer.review_next()
-    await rig.notice(cleared=[Cleared(HOST, UNIT, NOW + timedelta(minutes=2), "it runs")])
+    found = (await rig.incident()).incident
+    await rig.notice(cleared=[Cleared(found.id, NOW + timedelta(minutes=2), "it runs")])
     assert (await rig.incident()).incident.state is State.RESOLVED
     rig.units.answer = FAILED.model_copy(update={"invocation": "bb", "n_restarts": 3})
     again = {"result": "exit-code", "invocation": "bb"}

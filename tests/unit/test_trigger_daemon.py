@@ -7,18 +7,19 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ai_sysadmin.core.errors import StoreUnavailable
 from ai_sysadmin.core.incident import Incident, State
-from ai_sysadmin.core.records import JournalEntry, Symptom, SymptomKind
+from ai_sysadmin.core.records import JournalEntry, SymptomKind
 from ai_sysadmin.core.settings import TriggerMonitor as Settings
 from ai_sysadmin.runtime.service import Heartbeat
-from ai_sysadmin.stores import JournalPosition, Noticed, NoticeStore
+from ai_sysadmin.stores import JournalPosition, Noticed, NoticeStore, Placing
 from ai_sysadmin.stores.sqlite import SqliteStores, open_stores
 from ai_sysadmin.testing.host import FakeClock, FakeUnits, ScriptedJournal
-from ai_sysadmin.trigger_monitor.daemon import TriggerMonitor
+from ai_sysadmin.trigger_monitor.daemon import Stores, TriggerMonitor
 from tests.builders import HOST
 from tests.noticing import Writer
 
@@ -32,19 +33,13 @@ class FlakyStore:
     real: NoticeStore
     is_away: bool = False
 
-    async def position(self) -> JournalPosition | None:
-        return await self.real.position()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
 
-    async def unattached(self, since: object) -> Sequence[Symptom]:
-        return await self.real.unattached(since)  # type: ignore[arg-type]
-
-    async def live(self) -> Sequence[Incident]:
-        return await self.real.live()
-
-    async def commit(self, noticed: Noticed, *, join_within: timedelta, reopen_within: timedelta) -> Sequence[Incident]:
+    async def commit(self, noticed: Noticed, placing: Placing) -> Sequence[Incident]:
         if self.is_away:
             raise StoreUnavailable("the database is locked")
-        return await self.real.commit(noticed, join_within=join_within, reopen_within=reopen_within)
+        return await self.real.commit(noticed, placing)
 
 
 @dataclass
@@ -60,15 +55,9 @@ class Scene:
 
     @asynccontextmanager
     async def monitor(self) -> AsyncIterator[None]:
-        monitor = TriggerMonitor.build(
-            host=HOST,
-            store=self.store,
-            notes=self.stores.notes,
-            units=self.units,
-            clock=self.clock,
-            heart=Heartbeat(),
-            settings=SETTINGS,
-            follow=self.journal.follow,
+        stores = Stores(self.store, self.stores.templates, self.stores.metrics, self.stores.notes)
+        monitor = TriggerMonitor(
+            HOST, stores, self.units, self.clock, Heartbeat(), SETTINGS, follow=self.journal.follow, look_ups=()
         )
         tasks = [asyncio.create_task(loop()) for loop in monitor.loops().values()]
         try:

@@ -1,4 +1,4 @@
-"""trigger_monitor/decide.py and bursts.py: from a batch to triggers, with exact counts however it is cut."""
+"""trigger_monitor/lines/decide.py and bursts.py: from batches to triggers, with exact counts however they are cut."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -7,19 +7,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ai_sysadmin.core.records import JournalEntry, Symptom, SymptomKind, Trigger
+from ai_sysadmin.core.noticing_settings import LogRule, Maintenance, Silence, TriggerMonitor
+from ai_sysadmin.core.records import JournalEntry, Judgement, Label, Symptom, SymptomKind, Trigger
 from ai_sysadmin.sources.export import ExportParser
-from ai_sysadmin.trigger_monitor.bursts import BURST_OVER, MOST_TEMPLATES, Burst
-from ai_sysadmin.trigger_monitor.decide import Decided, Window, decide
-from ai_sysadmin.trigger_monitor.rules import OTHER_LINES, is_watched
+from ai_sysadmin.trigger_monitor.lines.bursts import BURST_OVER, JUMP, MOST_TEMPLATES, USUAL_AFTER
+from ai_sysadmin.trigger_monitor.lines.decide import Decided, Noticer
+from ai_sysadmin.trigger_monitor.rules import Says, is_watched
 from tests.builders import HOST, NOW
-from tests.noticing import START_FAILED, SUPPRESSED, Writer
+from tests.noticing import FAILED, START_FAILED, SUPPRESSED, Writer
 
-BURST = Burst(count=100, seconds=10)
+SETTINGS = TriggerMonitor(burst_count=100, burst_window_seconds=10)
+LATER = NOW + timedelta(seconds=30)
+LONG_AGO = NOW - timedelta(days=30)
 
 
-def judged(entries: list[JournalEntry], window: Window | None = None, burst: Burst = BURST) -> Decided:
-    return decide(entries, window or Window(), HOST, burst, NOW + timedelta(seconds=30))
+def noticer(settings: TriggerMonitor = SETTINGS, **changes: object) -> Noticer:
+    """Return a noticer that began long before the entries."""
+    given: dict[str, object] = {"now": LONG_AGO} | changes
+    return Noticer(HOST, settings, **given)
+
+
+def judged(entries: list[JournalEntry], by: Noticer | None = None) -> Decided:
+    return (by or noticer()).decide(entries, LATER)
 
 
 def of(kind: SymptomKind, decided: Decided) -> list[Trigger]:
@@ -32,12 +41,13 @@ def of(kind: SymptomKind, decided: Decided) -> list[Trigger]:
 def test_equal_error_lines_of_a_unit_are_one_supporting_trigger() -> None:
     write = Writer()
     decided = judged([*write.lines(40), *write.lines(5, "other {}"), *write.lines(7, unit="db.service")])
-    found = {(each.unit, each.template): each.count for each in of(SymptomKind.SEVERE_LOG, decided)}
+    found = {(each.unit, each.text): each.count for each in of(SymptomKind.SEVERE_LOG, decided)}
     assert found == {
-        ("web.service", "upstream <n> refused"): 40,
-        ("web.service", "other <n>"): 5,
-        ("db.service", "upstream <n> refused"): 7,
+        ("web.service", "upstream 0 refused"): 40,
+        ("web.service", "other 0"): 5,
+        ("db.service", "upstream 0 refused"): 7,
     }
+    assert len({each.template for each in decided.triggers}) == 3
     assert not any(each.opens for each in decided.triggers)
 
 
@@ -45,7 +55,6 @@ def test_equal_error_lines_of_a_unit_are_one_supporting_trigger() -> None:
     "line",
     [
         Writer().line("only a warning", priority=4),
-        Writer().line("no unit", unit=""),
         Writer().line("a session", unit="session-3.scope"),
         Writer().line("a passing unit", unit="run-r12ab.service"),
         Writer().line("our own", unit="ai-sysadmin-review-model.service"),
@@ -61,7 +70,8 @@ def test_what_is_no_symptom(line: JournalEntry) -> None:
 
 def test_what_a_service_says_before_it_runs_is_its_own_error() -> None:
     line = Writer().manager("641257651c1b4ec9a8624d7a40a9e1e7", "Failed at step EXEC spawning /bin/no", _PID="77")
-    (trigger,) = judged([Writer().line(line.message, "web.service", 3, fields=line.fields)]).triggers
+    decided = judged([Writer().line(line.message, "web.service", 3, fields=line.fields)])
+    (trigger,) = of(SymptomKind.SEVERE_LOG, decided)
     assert (trigger.unit, trigger.count) == ("web.service", 1)
 
 
@@ -77,23 +87,21 @@ def test_units_of_others_with_similar_names_are_watched(unit: str) -> None:
 @settings(max_examples=100, deadline=None)
 def test_a_burst_counts_exactly_its_lines_however_it_is_cut(sizes: list[int], count: int) -> None:
     entries = Writer().lines(count)
-    window, severe, bursts, start = Window(), 0, 0, 0
+    by, severe, bursts, start = noticer(), 0, 0, 0
     for size in [*sizes, count]:
-        decided = judged(entries[start : start + size], window)
-        window, start = decided.window, start + size
+        decided = judged(entries[start : start + size], by)
+        start += size
         severe += sum(each.count for each in of(SymptomKind.SEVERE_LOG, decided))
         bursts += len(of(SymptomKind.BURST, decided))
         assert sum(each.count for each in of(SymptomKind.BURST, decided)) == 0
     assert severe == count
-    assert bursts == (1 if count >= BURST.count else 0)
+    assert bursts == (1 if count >= SETTINGS.burst_count else 0)
 
 
 def test_lines_that_come_slowly_are_no_burst() -> None:
-    write = Writer()
-    window = Window()
+    write, by = Writer(), noticer()
     for _ in range(30):
-        decided = judged([write.later(1).line("refused")] * 9, window)
-        window = decided.window
+        decided = judged([write.later(1).line("refused")] * 9, by)
         assert of(SymptomKind.BURST, decided) == []
 
 
@@ -108,11 +116,20 @@ def test_a_burst_in_one_batch_that_spans_hours_is_found_at_its_time() -> None:
 
 
 def test_a_burst_that_goes_on_is_raised_again_once_per_window() -> None:
-    write, window, raised = Writer(), Window(), 0
+    write, by, raised = Writer(), noticer(), 0
     for _ in range(25):
-        decided = judged(write.later(1).lines(100), window)
-        window, raised = decided.window, raised + len(of(SymptomKind.BURST, decided))
+        raised += len(of(SymptomKind.BURST, judged(write.later(1).lines(100), by)))
     assert raised == 3
+
+
+def test_what_is_usual_for_a_noisy_unit_is_no_burst_and_a_jump_above_it_is() -> None:
+    write, by = Writer(at=NOW - timedelta(days=1)), noticer()
+    for _ in range(int(USUAL_AFTER.total_seconds()) + 20):
+        by.decide(write.later(1).lines(20), write.at)
+    usual = by.decide(write.later(1).lines(50), write.at)
+    assert of(SymptomKind.BURST, usual) == []
+    jump = by.decide(write.later(1).lines(20 * 10 * JUMP * 2), write.at)
+    assert [each.opens for each in of(SymptomKind.BURST, jump)] == [True]
 
 
 def test_a_burst_of_long_ago_opens_nothing_but_its_lines_are_kept() -> None:
@@ -129,30 +146,21 @@ def test_a_restart_in_the_middle_of_a_burst_loses_nothing() -> None:
         last_at=before.at,
         **before.model_dump(include={"host", "unit", "kind", "opens", "count", "priority", "text", "why"}),
     )
-    window = Window.seeded([waiting], BURST)
-    assert len(of(SymptomKind.BURST, judged(entries[60:], window))) == 1
+    assert len(of(SymptomKind.BURST, judged(entries[60:], noticer(waiting=[waiting])))) == 1
     spread = waiting.model_copy(update={"first_at": before.at - timedelta(seconds=100)})
-    assert of(SymptomKind.BURST, judged(entries[60:], Window.seeded([spread], BURST))) == []
+    assert of(SymptomKind.BURST, judged(entries[60:], noticer(waiting=[spread]))) == []
 
 
 def test_a_flood_of_different_lines_is_folded_and_still_counted() -> None:
-    entries = [Writer().line("word " + "".join(chr(97 + int(digit)) for digit in str(n))) for n in range(3000)]
-    window, total, kinds = Window(), 0, set()
+    names = ["".join(chr(97 + int(digit)) for digit in str(n)) for n in range(3000)]
+    entries = [Writer().line(" ".join([name] * (1 + n % 40))) for n, name in enumerate(names)]
+    by, total, templates = noticer(), 0, set()
     for start in range(0, 3000, 500):
-        decided = judged(entries[start : start + 500], window)
-        window = decided.window
+        decided = judged(entries[start : start + 500], by)
         total += sum(each.count for each in decided.triggers)
-        kinds |= {each.template for each in decided.triggers}
+        templates |= {each.template for each in decided.triggers}
     assert total == 3000
-    assert len(kinds) == MOST_TEMPLATES + 1
-    assert OTHER_LINES in kinds
-    assert len(window.recent) <= MOST_TEMPLATES + 1
-
-
-def test_the_window_forgets() -> None:
-    write = Writer()
-    window = judged(write.lines(10, "a {}")).window
-    assert len(judged(write.later(60).lines(1, "b {}"), window).window.recent) == 1
+    assert len(templates) == MOST_TEMPLATES + 1
 
 
 # --- journald's own word
@@ -217,29 +225,53 @@ def test_a_restart_settles_a_failure_before_it_and_not_one_after() -> None:
 
 @pytest.mark.parametrize("cut", range(4))
 def test_the_start_limit_is_known_whatever_the_batches(cut: int) -> None:
-    write = Writer()
+    write, by = Writer(), noticer()
     entries = [
         write.restart(),
         write.line("web.service: Start request repeated too quickly.", priority=4, fields={"UNIT": "web.service"}),
         write.failed(),
     ]
-    first = judged(entries[:cut])
-    second = judged(entries[cut:], first.window)
-    (candidate,) = [*first.candidates, *second.candidates]
-    assert candidate.at_limit
-    assert second.window.at_limit == frozenset()
+    candidates = [*judged(entries[:cut], by).candidates, *judged(entries[cut:], by).candidates]
+    assert [each.at_limit for each in candidates] == [True]
+    assert [each.at_limit for each in judged([write.failed()], by).candidates] == [False]
 
 
 def test_units_of_no_interest_do_not_fail() -> None:
     write = Writer()
     names = ("run-u7.service", "ai-sysadmin-api.service", "llama-review.service", "session-1.scope", "dev-sda.device")
-    assert judged([write.failed(name) for name in names]).candidates == ()
+    decided = judged([write.failed(name) for name in names])
+    assert (decided.candidates, decided.said) == ((), ())
+
+
+def test_what_the_manager_says_is_passed_on_in_order() -> None:
+    write = Writer()
+    entries = [
+        write.manager("de5b426a63be47a7b6ac3eaac82e2f6f", "Stopping."),
+        write.manager("9d1aaa27d60140bd96365438aad20286", "Stopped."),
+        write.manager(START_FAILED, "Dependency failed.", JOB_RESULT="dependency"),
+        write.manager(START_FAILED, "Failed to start.", JOB_RESULT="failed"),
+        write.failed(),
+    ]
+    said = judged(entries).said
+    assert [each.what for each in said] == [
+        Says.STOPPING,
+        Says.STOPPED,
+        Says.DEPENDENCY,
+        Says.START_FAILED,
+        Says.UNIT_FAILED,
+    ]
+    assert {(each.unit, each.invocation) for each in said} == {("web.service", "a1" * 16)}
+
+
+def test_nobody_else_is_believed_to_be_the_manager() -> None:
+    forged = Writer().line("web.service: Stopping.", message_id="de5b426a63be47a7b6ac3eaac82e2f6f", fields={})
+    assert judged([forged, Writer().line("x", message_id=FAILED)]).said == ()
 
 
 def test_a_recorded_evening_of_failing_units() -> None:
     data = (Path(__file__).parents[1] / "fixtures/journal/failing-units.export").read_bytes()
     entries = ExportParser().feed(data)
-    decided = decide(entries, Window(), HOST, Burst(4, 10), entries[-1].at)
+    decided = noticer(TriggerMonitor(burst_count=4)).decide(entries, entries[-1].at)
     assert {each.unit: each.at_limit for each in decided.candidates} == {
         "e2e-fail.service": False,
         "e2e-flap.service": True,
@@ -249,6 +281,210 @@ def test_a_recorded_evening_of_failing_units() -> None:
         "e2e-disk.service": False,
         "e2e-oomsim.service": False,
     }
-    severe = {each.unit: each.count for each in of(SymptomKind.SEVERE_LOG, decided)}
+    severe = {each.unit: each.count for each in of(SymptomKind.SEVERE_LOG, decided) if each.unit}
     assert severe == {"e2e-fail.service": 1, "e2e-flap.service": 4, "e2e-watchdog.service": 1}
     assert [each.unit for each in of(SymptomKind.BURST, decided)] == ["e2e-flap.service"]
+
+
+# --- rules
+
+KERNEL: dict[str, object] = {"unit": "", "transport": "kernel", "identifier": "kernel"}
+OOM = (
+    "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/system.slice/shop.service"
+    ",task_memcg=/system.slice/shop.service,task=java,pid=412,uid=0"
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "unit", "about", "opens"),
+    [
+        (("I/O error, dev sdb, sector 881 op 0x0", KERNEL), SymptomKind.STORAGE_ERROR, "", "disk sdb", True),
+        ((OOM, KERNEL), SymptomKind.OOM_KILL, "shop.service", "", True),
+        (("java[412]: segfault at 0 ip 0 sp 0", KERNEL), SymptomKind.CRASHED, "", "process java", False),
+        (("task jbd2:77 blocked for more than 120 seconds.", KERNEL), SymptomKind.KERNEL_FAULT, "", "kernel", True),
+        (("bind: Address already in use", {"priority": 6}), SymptomKind.PORT_TAKEN, "web.service", "", True),
+        (("write: No space left on device", {}), SymptomKind.DISK_FULL, "web.service", "", False),
+        (
+            ("bind: Address already in use", {"fields": {"CONTAINER_NAME": "shop"}}),
+            SymptomKind.PORT_TAKEN,
+            "",
+            "container shop",
+            True,
+        ),
+        (
+            ("bind: Address already in use", {"fields": {"_SYSTEMD_USER_UNIT": "a.service"}, "unit": "user@7.service"}),
+            SymptomKind.PORT_TAKEN,
+            "user@7.service",
+            "",
+            False,
+        ),
+    ],
+)
+def test_a_rule_names_its_subject(
+    line: tuple[str, dict[str, object]], kind: SymptomKind, unit: str, about: str, opens: bool
+) -> None:
+    (found,) = of(kind, judged([Writer().line(line[0], **line[1])]))
+    assert (found.unit, found.about, found.opens) == (unit, about, opens)
+
+
+def test_the_two_lines_of_one_kill_are_one_symptom() -> None:
+    write = Writer()
+    killed = "Memory cgroup out of memory: Killed process 412 (java) total-vm:1kB"
+    (found,) = of(SymptomKind.OOM_KILL, judged([write.line(OOM, **KERNEL), write.line(killed, **KERNEL)]))
+    assert (found.unit, found.count) == ("shop.service", 2)
+
+
+@pytest.mark.parametrize("changes", [{}, {"identifier": "kernel"}, {"unit": "", "identifier": "kernel"}])
+def test_a_program_cannot_speak_for_the_kernel(changes: dict[str, object]) -> None:
+    decided = judged([Writer().line("I/O error, dev sdb, sector 881", **changes)])
+    assert not any(each.opens or each.about.startswith("disk") for each in decided.triggers)
+
+
+def test_a_unit_nobody_watches_opens_nothing() -> None:
+    write = Writer()
+    lines = [write.line("bind: Address already in use", unit) for unit in ("session-3.scope", "run-u1.service", "")]
+    assert not any(each.opens for each in judged(lines).triggers)
+
+
+def test_an_error_of_nobody_knows_whom_is_a_symptom_of_its_own() -> None:
+    (trigger,) = of(SymptomKind.SEVERE_LOG, judged([Writer().line("it has failed", unit="")]))
+    assert (trigger.subject, trigger.opens) == ("program unknown", False)
+
+
+def test_the_operators_rules_and_silences_stand_above_the_table() -> None:
+    settings = SETTINGS.model_copy(
+        update={
+            "rules": (
+                LogRule(name="port_taken", pattern="already in use", opens=False, why="that is known"),
+                LogRule(name="code_42", pattern="code 42", unit="shop*", severity=90),
+            ),
+            "silences": (Silence(unit="noisy.service"), Silence(pattern="chatter")),
+        }
+    )
+    write, by = Writer(), noticer(settings)
+    taken = of(SymptomKind.LOG_RULE, judged([write.line("bind: Address already in use")], by))
+    assert [(each.template, each.opens, each.why) for each in taken] == [("port_taken", False, "that is known")]
+    codes = [write.line(f"ended with code {n}", "shop.service", 6) for n in (41, 42, 43, 42)]
+    (found,) = of(SymptomKind.LOG_RULE, judged(codes, by))
+    assert (found.template, found.opens, found.count, found.text) == ("code_42", True, 2, "ended with code 42")
+    silent = [*write.lines(200, unit="noisy.service"), *write.lines(200, "chatter {} failed")]
+    assert judged(silent, by).triggers == ()
+
+
+def test_in_a_maintenance_window_a_rule_opens_nothing() -> None:
+    window = Maintenance(units=("web*",), start="00:00", end="23:59")
+    by = noticer(SETTINGS.model_copy(update={"maintenance": (window,)}))
+    lines = [Writer().line("bind: Address already in use"), *Writer().lines(100)]
+    noon = LATER.replace(hour=12)
+    assert not any(each.opens for each in by.decide(lines, noon).triggers)
+    assert any(each.opens for each in judged(lines).triggers)
+
+
+# --- what is unheard of, and what is thought of it
+
+BAD = "cache of region {} is corrupt, rebuilding"
+
+
+def novel(by: Noticer, at: Writer) -> list[Trigger]:
+    return of(SymptomKind.NOVEL_LOG, by.decide([at.line(BAD.format(7), priority=6)], at.at))
+
+
+def test_an_unheard_of_bad_line_supports_once() -> None:
+    write, by = Writer(), noticer()
+    (found,) = novel(by, write)
+    assert (found.opens, found.unit) == (False, "web.service")
+    assert "unheard of" in found.why
+    assert novel(by, write.later(60)) == []
+
+
+def test_novelty_alone_is_nothing() -> None:
+    assert judged([Writer().line("the cat sat on the mat", priority=6)]).triggers == ()
+
+
+def test_nothing_is_unheard_of_while_learning_nor_after_having_been_learned() -> None:
+    first = noticer(now=NOW)
+    assert novel(first, Writer(at=NOW - timedelta(hours=3))) == []
+    assert novel(first, Writer(at=NOW + timedelta(days=1))) == []
+    kept = first.changed(LATER)
+    assert [each.known for each in kept] == [True]
+    again = noticer(now=NOW, templates=kept, memory=first.memory())
+    late = Writer(at=NOW + timedelta(days=8))
+    assert novel(again, late) == []
+    assert (
+        len(of(SymptomKind.NOVEL_LOG, again.decide([late.line("the queue is broken, giving up", priority=6)], late.at)))
+        == 1
+    )
+
+
+def label(**changes: object) -> Label:
+    given: dict[str, object] = {"category": "noise", "severity": 10, "matters": False, "summary": "a line"}
+    return Label(**(given | {"model": "m", "prompt_version": "1", "at": NOW} | changes))
+
+
+def test_judged_benign_a_line_is_nothing_but_its_units_failure_still_counts() -> None:
+    write, by = Writer(), noticer()
+    judged(write.lines(3), by)
+    (template,) = by.changed(LATER)
+    by.hear({template.id: (None, Judgement.BENIGN)})
+    decided = judged([*write.lines(500), write.failed()], by)
+    assert decided.triggers == ()
+    assert [each.unit for each in decided.candidates] == ["web.service"]
+    by.hear({})
+    assert len(judged(write.lines(3), by).triggers) == 1
+
+
+def test_judged_to_matter_a_harmless_line_supports_each_time() -> None:
+    write, by = Writer(), noticer()
+    judged(write.lines(20, "tick {}", priority=6), by)
+    (template,) = by.changed(LATER)
+    by.hear({template.id: (None, Judgement.MATTERS)})
+    (found,) = judged(write.lines(4, "tick {}", priority=6), by).triggers
+    assert (found.kind, found.count, found.opens) == (SymptomKind.NOVEL_LOG, 4, False)
+
+
+def test_a_label_hides_neither_errors_nor_rules() -> None:
+    write, by = Writer(), noticer()
+    lines = [write.line("disk is on fire"), write.line("bind: Address already in use", priority=6)]
+    judged(lines, by)
+    by.hear({each.id: (label(), None) for each in by.changed(LATER)})
+    assert {each.kind for each in judged(lines, by).triggers} == {SymptomKind.SEVERE_LOG, SymptomKind.PORT_TAKEN}
+
+
+def test_an_error_in_words_alone_is_an_error() -> None:
+    (found,) = judged([Writer().line("ERROR cannot reach the index", priority=6)]).triggers
+    assert (found.kind, found.priority) == (SymptomKind.SEVERE_LOG, 3)
+
+
+def test_what_happened_before_the_first_start_opens_nothing() -> None:
+    by = noticer(now=NOW)
+    old, late = Writer(at=NOW - timedelta(hours=2)), Writer(at=NOW + timedelta(seconds=1))
+    failed = ("I/O error, dev sdb, sector 881", KERNEL)
+    assert [each.opens for each in judged([old.line(failed[0], **failed[1])], by).triggers] == [False]
+    both = [old.line(failed[0], **failed[1]), late.line(failed[0], **failed[1])]
+    assert [(each.opens, each.count) for each in judged(both, by).triggers] == [(True, 2)]
+
+
+# --- what hostile writers cost
+
+
+def test_a_flood_of_kernel_lines_hides_no_fault_of_the_kernel() -> None:
+    write, by = Writer(), noticer()
+    words = (f"{n:x}".translate(str.maketrans("0123456789", "ghijklmnop")) for n in range(6000))
+    judged([write.line(" ".join([word] * (n % 30 + 1)), priority=6, **KERNEL) for n, word in enumerate(words)], by)
+    (found,) = judged([write.line("I/O error, dev sdb, sector 881", priority=6, **KERNEL)], by).triggers
+    assert (found.about, found.opens) == ("disk sdb", True)
+
+
+def test_a_flood_in_one_unit_leaves_the_others_and_its_own_known_lines_as_they_were() -> None:
+    write, by = Writer(), noticer()
+    judged([*write.lines(5, "job {} refused"), *write.lines(5, "pool {} refused", unit="db.service")], by)
+    words = (f"{n:x}".translate(str.maketrans("0123456789", "ghijklmnop")) for n in range(20_000))
+    flood = [write.line(" ".join([word] * (n % 30 + 1)), priority=6) for n, word in enumerate(words)]
+    judged(flood, by)
+    after = judged([*write.lines(4, "job {} refused"), *write.lines(4, "pool {} refused", unit="db.service")], by)
+    assert {(each.unit, each.text, each.count) for each in after.triggers} == {
+        ("web.service", "job 0 refused", 4),
+        ("db.service", "pool 0 refused", 4),
+    }
+    (fresh,) = judged([write.line("mail is stuck", "mail.service")], by).triggers
+    assert fresh.text == "mail is stuck"
