@@ -91,3 +91,23 @@ def test_what_journald_suppressed_is_counted(story: Story) -> None:
     kinds = {each["kind"]: each["count"] for each in found["symptoms"]}
     assert kinds["suppressed"] > 0
     assert kinds["suppressed"] + kinds["severe_log"] >= LINES
+
+
+def test_fifteen_units_that_fail_at_once_are_one_storm_and_one_review(story: Story) -> None:
+    units = [f"e2e-once@storm{number}.service" for number in range(15)]
+    story.machine.systemctl("start", "--no-block", *units).ok()
+
+    def storm() -> dict[str, Any] | None:
+        found = [each for each in story.cli("incidents").json["incidents"] if each["kind"] == "storm"]
+        return dict(story.cli("incidents", "show", found[0]["id"]).ok().json) if found else None
+
+    def judged() -> dict[str, Any] | None:
+        found = storm()
+        faults = {each["unit"] for each in found["symptoms"] if each["opens"]} if found else set()
+        return found if found and faults >= set(units) and found["reviews"] else None
+
+    found = story.machine.eventually(judged, "all of them are one storm that was judged", 30)
+    live = [each for each in story.cli("incidents").json["incidents"] if each["state"] not in {"dismissed", "resolved"}]
+    assert [each["kind"] for each in live] == ["storm"]
+    assert model_calls(found) <= 1
+    assert [each for unit in units for each in story.actions(unit, "pending")] == []

@@ -12,7 +12,10 @@ from tests.system.machine import Machine
 from tests.system.story import STAGES, Story
 from tests.system.suite import Suite
 
-SUITE = Suite(models=("review",), options={"settings": {"executor": {"post_check_seconds": 1}}})
+SUITE = Suite(
+    models=("review",),
+    options={"settings": {"executor": {"post_check_seconds": 1}, "trigger_monitor": {"storm_incidents": 0}}},
+)
 STARTED = "39f53479d3a045ac8e11786248231fbf"
 """systemd's MESSAGE_ID of a unit that was started."""
 KILLER = """import json, subprocess, sys

@@ -12,7 +12,7 @@ from tests.system.suite import Suite
 
 SUITE = Suite(
     models=("trigger", "review", "meta"),
-    options={"settings": {"executor": {"post_check_seconds": 2}, "trigger_monitor": {"burst_window_seconds": 10}}},
+    options={"settings": {"executor": {"post_check_seconds": 2}, "trigger_monitor": {"storm_incidents": 0}}},
 )
 MODELS = ("llama-trigger.service", "llama-review.service", "llama-meta.service")
 

@@ -10,6 +10,7 @@ from ai_sysadmin.core.incident import (
     FaultCleared,
     Investigated,
     Judged,
+    Merged,
     Returned,
     State,
     advance,
@@ -30,6 +31,7 @@ EVENTS = {
     "investigated, requested": Investigated(investigation(), requested=True),
     "investigated, nothing to request": Investigated(investigation(), requested=False),
     "fault cleared": FaultCleared(NOW, "active again"),
+    "merged": Merged("root42", NOW, "part of root42"),
     "returned": Returned(trigger()),
     "action refused": event(ASKED, ExecutorEventKind.REFUSED),
     "action asked": event(ASKED, ExecutorEventKind.ASKED),
@@ -50,6 +52,7 @@ FROM_OPEN = {
     "judged act, nothing to request": State.NEEDS_PERSON,
     "judged escalate": State.INVESTIGATING,
     "fault cleared": State.RESOLVED,
+    "merged": State.DISMISSED,
     "action refused": State.NEEDS_PERSON,
     "action asked": State.AWAITING_APPROVAL,
     "action started": State.ACTING,
@@ -92,6 +95,7 @@ def test_a_judgement_does_not_take_an_incident_back_from_the_executor():
 def test_the_executor_measures_its_own_action_itself():
     acting = incident(state=State.ACTING)
     assert advance(acting, EVENTS["fault cleared"]) == acting
+    assert advance(acting, EVENTS["merged"]) == acting
 
 
 def test_an_investigation_ends_with_its_request_or_with_a_person():

@@ -1,4 +1,4 @@
-"""trigger_monitor/lines/log_rules.py, rule_book.py: which lines a rule means, whose word counts, what they are about."""
+"""trigger_monitor/lines/log_rules.py, rule_book.py: which lines a rule means, and whose word counts."""
 
 import re
 import time

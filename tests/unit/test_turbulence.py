@@ -1,4 +1,4 @@
-"""trigger_monitor/units/turbulence.py: what fails because of a boot, a resume or a switch, and what only fails meanwhile."""
+"""trigger_monitor/units/turbulence.py: what fails because of a boot, a resume or a switch, and what does not."""
 
 from datetime import datetime, timedelta
 
