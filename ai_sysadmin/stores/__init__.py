@@ -211,11 +211,14 @@ class TemplateStore(Protocol):
         ...
 
     async def unlabelled(self, limit: int, prompt_version: str) -> Sequence[Template]:
-        """Return templates without a label by that version of the prompt, the most urgent and newest first."""
+        """Return templates without a label by that version of the prompt, the most urgent and newest first.
+
+        What a review or a person has judged needs none.
+        """
         ...
 
     async def label(self, labels: Mapping[str, Label]) -> None:
-        """Keep labels by template id; a template that is gone meanwhile is passed over."""
+        """Keep labels by template id; one that is gone meanwhile, or that a review has judged, is passed over."""
         ...
 
     async def pass_over(self, template_ids: Sequence[str], prompt_version: str) -> None:

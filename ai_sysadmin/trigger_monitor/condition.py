@@ -16,6 +16,10 @@ class Condition:
         self._troubles: dict[str, str] = {}
         self._said: str | None = None
 
+    def hold(self, **troubles: str) -> None:
+        """Note troubles that will be said with the next others."""
+        self._troubles |= troubles
+
     async def say(self, **troubles: str) -> None:
         """Note troubles by what they are of; an empty one is over. Raises: StoreUnavailable."""
         self._troubles |= troubles

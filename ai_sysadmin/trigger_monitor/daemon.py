@@ -13,6 +13,7 @@ from ai_sysadmin.core.noticing_settings import TriggerMonitor as Settings
 from ai_sysadmin.core.records import SymptomKind
 from ai_sysadmin.runtime.service import Heartbeat, Loop, backing_off
 from ai_sysadmin.sources import journal
+from ai_sysadmin.sources.journal import SkippedFile
 from ai_sysadmin.sources.units import WatchedUnits
 from ai_sysadmin.stores import MetricStore, NoteStore, NoticeStore, TemplateStore
 from ai_sysadmin.trigger_monitor.alerts import Alerts
@@ -49,7 +50,7 @@ class TriggerMonitor:
         clock: Clock,
         heart: Heartbeat,
         settings: Settings,
-        follow: Follow = journal.follow,
+        follow: Follow | None = None,
         look_ups: Sequence[LookUp] | None = None,
     ) -> None:
         self._condition = Condition(stores.notes, clock)
@@ -81,7 +82,7 @@ class TriggerMonitor:
             self._condition,
             self._heard,
             self._units.read_until,
-            follow,
+            follow or partial(journal.follow, on_skip=self._skipped),
         )
         awake_since = self._units.unrest.awake_since
         measured: dict[SymptomKind, Clearer] = {
@@ -106,7 +107,11 @@ class TriggerMonitor:
 
     def _heard(self, decided: Decided) -> None:
         self._no_space.heard(decided.triggers)
-        self._units.heard(decided.said, decided.candidates, decided.settled)
+        self._units.heard(decided.said, decided.candidates)
+
+    def _skipped(self, file: SkippedFile) -> None:
+        many = "an unknown number of" if file.entries is None else f"up to {file.entries}"
+        self._condition.hold(**{f"file {file.path}": f"{file.path} is skipped, with {many} entries: {file.why}"})
 
     async def _about_declared(self, trouble: str) -> None:
         await self._condition.say(declared=trouble)

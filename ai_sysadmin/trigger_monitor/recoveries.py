@@ -161,19 +161,7 @@ class UnitClearer:
         awake_since: when this machine last woke; what a unit did while everything slept proves nothing.
     """
 
-    kinds: ClassVar = frozenset(
-        {
-            SymptomKind.UNIT_FAILED,
-            SymptomKind.CRASHED,
-            SymptomKind.OOM_KILL,
-            SymptomKind.WATCHDOG,
-            SymptomKind.TIMED_OUT,
-            SymptomKind.START_LIMIT_HIT,
-            SymptomKind.DEPENDENCY_FAILED,
-            SymptomKind.FLAPPING,
-            SymptomKind.STUCK,
-        }
-    )
+    kinds: ClassVar = UNIT_STATE_KINDS - OF_MANY
 
     def __init__(self, units: Units, settings: Settings, awake_since: Callable[[], datetime | None] = _never) -> None:
         self._units = units

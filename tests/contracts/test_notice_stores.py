@@ -72,6 +72,16 @@ async def test_a_root_found_later_takes_its_effects_in(stores):
     assert (await one(stores, database.id)).count == 3
 
 
+async def test_what_is_still_so_after_its_root_was_resolved_counts_for_itself(stores):
+    (database,) = await notice(stores, fault("db.service"))
+    effect = trigger(unit="web.service", joins=("db.service",))
+    assert await notice(stores, effect) == ()
+    assert await notice(stores, effect) == (), "it is known while its root lives"
+    await clear(stores, database.id, 60)
+    (own,) = await notice(stores, trigger(unit="web.service", at=at(120)))
+    assert (own.unit, own.id == database.id) == ("web.service", False)
+
+
 async def test_a_fault_that_both_incidents_hold_is_one_afterwards(stores):
     (database,) = await notice(stores, fault("db.service"))
     await notice(stores, fault("web.service", joins=("db.service",)))
@@ -369,3 +379,23 @@ async def test_more_alerts_than_can_wait_are_refused_and_none_is_lost(stores):
     assert len(waiting) == 1000
     await notice(stores, alerts=[number for number, _ in waiting])
     await stores.alerts.receive([an_alert()])
+
+
+async def test_a_reviews_verdict_stands_above_the_trigger_models_label(stores):
+    made = [a_template("aa"), a_template("bb")]
+    line = trigger(SymptomKind.BURST, template="aa", details={"template": "aa"})
+    (opened,) = await notice(stores, line, templates=made)
+    await stores.templates.label({"aa": a_label(severity=90)})
+    claim = await stores.reviews.claim_review(
+        "r", lease=timedelta(minutes=1), settle=timedelta(0), settle_at_most=timedelta(0), now=at(60)
+    )
+    found = review(
+        Verdict.BENIGN, incident_id=opened.id, judged_by="Qwen3-4B", model_calls=1, cause="a chatty cron job"
+    )
+    await stores.reviews.finish_review(claim, pack(opened.id), found, [])
+    await stores.templates.label({"aa": a_label(severity=99), "bb": a_label(severity=98)})
+    label, judgement = (await stores.templates.opinions())["aa"]
+    assert (label.matters, label.model, label.summary, judgement) == (False, "Qwen3-4B", "a chatty cron job", None)
+    assert (await stores.templates.template("bb")).label.severity == 98
+    assert await stores.templates.unlabelled(10, "v9") != []
+    assert "aa" not in {each.id for each in await stores.templates.unlabelled(10, "v9")}

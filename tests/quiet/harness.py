@@ -171,7 +171,7 @@ def layer1(
     watch.unrest.asleep = lambda: clock.slept
 
     def heard(decided: Decided) -> None:
-        watch.heard(decided.said, decided.candidates, decided.settled)
+        watch.heard(decided.said, decided.candidates)
 
     reader = Listening(
         ledger,

@@ -76,10 +76,21 @@ KINDS: Mapping[str, str] = {
     f"certificate {CERTIFICATE}": "certificate_expired",
     "probe web": "probe_failed",
     "disk sdz": "storage_error",
+    "alert DiskWearingOut": "alert",
 }
 """What each fault is to be called, by its subject."""
 WELL = ("good-stubborn.service", "good-second.service", "good-noisy.service", "e2e-good.service")
 ROOTED = ("fault-app-bound.service", "fault-app-wanting.service", "fault-app-needing.service")
+ALERT = """import json, urllib.request
+alert = {"status": "firing", "labels": {"alertname": "DiskWearingOut", "severity": "critical"}, "annotations": {},
+         "startsAt": "2026-11-20T03:00:00Z", "endsAt": "0001-01-01T00:00:00Z", "fingerprint": "c0ffee"}
+body = {"version": "4", "groupKey": "{}:{}", "status": "firing", "receiver": "ai-sysadmin", "groupLabels": {},
+        "commonLabels": {}, "commonAnnotations": {}, "externalURL": "", "truncatedAlerts": 0, "alerts": [alert]}
+key = open("/var/lib/ai-sysadmin/ingest-key").read().strip()
+request = urllib.request.Request("http://127.0.0.1:8083/alerts/alertmanager", json.dumps(body).encode(),
+                                 {"Authorization": "Bearer " + key, "Content-Type": "application/json"})
+print(urllib.request.urlopen(request, timeout=5).status)
+"""
 LISTEN = "import socket,time; s = socket.create_server(('127.0.0.1', %d)); time.sleep(1e6)"
 
 
@@ -125,6 +136,7 @@ def test_every_fault_is_one_incident_of_its_kind(suite_machine: Machine, story: 
     suite_machine.run(["mount", "-o", "remount,ro", "/mnt/sealed"]).ok()
     suite_machine.systemctl("stop", "probed.service").ok()
     suite_machine.put(make("web", days=-1).pem, CERTIFICATE)
+    assert suite_machine.run(["python3", "-c", ALERT]).ok().stdout.strip() == "200"
     suite_machine.kmsg(3, "blk_update_request: I/O error, dev sdz, sector 2048 op 0x0:(READ) flags 0x0")
     until = time.monotonic() + 30
     while time.monotonic() < until and not set(KINDS) <= set(by_subject(story)):

@@ -5,7 +5,7 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ import pytest
 
 from ai_sysadmin.core.errors import StoreUnavailable
 from ai_sysadmin.core.incident import Incident, State
+from ai_sysadmin.core.noticing_settings import TriggerMonitor as Settings
+from ai_sysadmin.core.noticing_settings import WatchedFile
 from ai_sysadmin.core.records import JournalEntry, SymptomKind
-from ai_sysadmin.core.settings import TriggerMonitor as Settings
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.stores import JournalPosition, Noticed, NoticeStore, Placing
 from ai_sysadmin.stores.sqlite import SqliteStores, open_stores
@@ -51,13 +52,14 @@ class Scene:
     journal: ScriptedJournal = field(default_factory=ScriptedJournal)
     units: FakeUnits = field(default_factory=FakeUnits)
     clock: FakeClock = field(default_factory=FakeClock)
+    settings: Settings = SETTINGS
     write: Writer = field(default_factory=lambda: Writer(at=FakeClock().now()))
 
     @asynccontextmanager
     async def monitor(self) -> AsyncIterator[None]:
         stores = Stores(self.store, self.stores.templates, self.stores.metrics, self.stores.notes)
         monitor = TriggerMonitor(
-            HOST, stores, self.units, self.clock, Heartbeat(), SETTINGS, follow=self.journal.follow, look_ups=()
+            HOST, stores, self.units, self.clock, Heartbeat(), self.settings, follow=self.journal.follow, look_ups=()
         )
         tasks = [asyncio.create_task(loop()) for loop in monitor.loops().values()]
         try:
@@ -267,3 +269,38 @@ async def test_reading_on_is_recorded_even_when_nothing_is_wrong(scene: Scene) -
     async with scene.monitor():
         assert (await scene.until_read(15)).entries_read == 15
     assert await scene.incidents() == {}
+
+
+async def test_a_log_file_is_followed_across_restarts_each_line_once(tmp_path: Path, scene: Scene) -> None:
+    file = tmp_path / "app.log"
+    file.write_text("")
+    scene.settings = SETTINGS.model_copy(update={"files": (WatchedFile(path=file),)})
+
+    def write(first: int, last: int) -> None:
+        at = datetime.now().astimezone().isoformat(timespec="seconds")
+        with file.open("a") as log:
+            log.writelines(f"{at} ERROR upstream {number} refused the connection\n" for number in range(first, last))
+
+    async with scene.monitor():
+        await asyncio.sleep(0.2)
+        write(0, 150)
+        found = await until_count(scene, 150)
+    assert (found.kind, found.about) == (SymptomKind.BURST, f"file {file}")
+    write(150, 230)
+    async with scene.monitor():
+        await until_count(scene, 230)
+        write(230, 250)
+        await until_count(scene, 250)
+    async with scene.monitor():
+        await asyncio.sleep(0.3)
+        assert (await until_count(scene, 250)).id == found.id
+
+
+async def until_count(scene: Scene, count: int) -> Incident:
+    async with asyncio.timeout(5):
+        while True:
+            for found in await scene.stores.reader.incidents():
+                if found.count >= count:
+                    assert found.count == count
+                    return found
+            await asyncio.sleep(0.02)

@@ -6,7 +6,14 @@ from datetime import datetime, timedelta
 
 from ai_sysadmin.core.acting import ActionRequest
 from ai_sysadmin.core.incident import Event, Incident, Investigated, Judged, State, advance
-from ai_sysadmin.core.records import EvidencePack, Investigation, Review, short_id
+from ai_sysadmin.core.records import (
+    HOST_STATE_KINDS,
+    UNIT_STATE_KINDS,
+    EvidencePack,
+    Investigation,
+    Review,
+    short_id,
+)
 from ai_sysadmin.runtime.sqlite import Database
 from ai_sysadmin.stores import Claim
 from ai_sysadmin.stores.sqlite.rows import (
@@ -18,6 +25,7 @@ from ai_sysadmin.stores.sqlite.rows import (
     tell,
     update_incident,
 )
+from ai_sysadmin.stores.sqlite.templates import overrule
 
 
 class _Claims:
@@ -122,6 +130,8 @@ class SqliteReviews(_Claims):
             )
             text = f"{review.verdict.value}: {review.why}"
             tell(connection, incident, "incident_reviewed", review.judged_by, text, review.at)
+            if review.model_calls and incident.kind not in UNIT_STATE_KINDS | HOST_STATE_KINDS:
+                overrule(connection, self._host, symptoms_of(connection, incident.id), review)
 
         judged = Judged(review, claim.incident.evidence_revision, requested=bool(requests))
         return await self._finish(claim, pack, requests, judged, review.model_calls, record)

@@ -5,12 +5,15 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ai_sysadmin.core.errors import NotFound
-from ai_sysadmin.core.records import Judgement, Label, Template
+from ai_sysadmin.core.records import Judgement, Label, Review, Symptom, Template, Verdict
 from ai_sysadmin.runtime.sqlite import Database
 from ai_sysadmin.stores.sqlite.rows import stamp
 
 MOST_TEMPLATES: Final = 20_000
 """So many are kept of one host, the latest seen; those that a person judged always."""
+
+REVIEWED: Final = "review"
+"""How a label is marked that a review gave; it stands above the trigger model's."""
 
 _OTHERS = {"label", "judgement", "judged_by"}
 
@@ -35,6 +38,24 @@ def save_templates(connection: sqlite3.Connection, host: str, templates: Sequenc
             " AND judgement IS NULL ORDER BY last_at LIMIT ?)",
             (host, host, kept - MOST_TEMPLATES),
         )
+
+
+def overrule(connection: sqlite3.Connection, host: str, symptoms: Sequence[Symptom], review: Review) -> None:
+    """Put what a review found of an incident's lines in the place of their templates' labels."""
+    label = Label(
+        category=REVIEWED,
+        severity=review.severity,
+        matters=review.verdict is not Verdict.BENIGN,
+        summary=review.cause[:80],
+        model=review.judged_by,
+        prompt_version=REVIEWED,
+        at=review.at,
+    )
+    ids = {symptom.details["template"] for symptom in symptoms if "template" in symptom.details}
+    connection.executemany(
+        "UPDATE templates SET label = ?, prompt_version = ? WHERE host = ? AND id = ?",
+        [(label.model_dump_json(), REVIEWED, host, each) for each in ids],
+    )
 
 
 class SqliteTemplates:
@@ -62,9 +83,9 @@ class SqliteTemplates:
     async def unlabelled(self, limit: int, prompt_version: str) -> Sequence[Template]:
         def work(connection: sqlite3.Connection) -> Sequence[Template]:
             rows = connection.execute(
-                "SELECT * FROM templates WHERE host = ? AND prompt_version <> ? AND judgement IS NULL"
+                "SELECT * FROM templates WHERE host = ? AND prompt_version NOT IN (?, ?) AND judgement IS NULL"
                 " ORDER BY priority, last_at DESC LIMIT ?",
-                (self._host, prompt_version, limit),
+                (self._host, prompt_version, REVIEWED, limit),
             )
             return tuple(_template(row) for row in rows)
 
@@ -73,9 +94,9 @@ class SqliteTemplates:
     async def label(self, labels: Mapping[str, Label]) -> None:
         def work(connection: sqlite3.Connection) -> None:
             connection.executemany(
-                "UPDATE templates SET label = ?, prompt_version = ? WHERE host = ? AND id = ?",
+                "UPDATE templates SET label = ?, prompt_version = ? WHERE host = ? AND id = ? AND prompt_version <> ?",
                 [
-                    (label.model_dump_json(), label.prompt_version, self._host, template_id)
+                    (label.model_dump_json(), label.prompt_version, self._host, template_id, REVIEWED)
                     for template_id, label in labels.items()
                 ],
             )

@@ -1,6 +1,6 @@
 """Judge batches of journal entries: no I/O, from entries to triggers.
 
-    entries → triggers (log lines), what the manager said, candidates (units it calls failed), settled units
+    entries → triggers (log lines), what the manager said, candidates (units it calls failed)
 
 Each line finds its template; a template's words are weighed and the rules matched when it is first seen. Rules and
 bursts may open an incident; error lines and unheard-of bad ones support one. A candidate is confirmed later, when it
@@ -39,11 +39,10 @@ _EVER = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Decided:
-    """What a batch came to. ``settled``: units that systemd started again, so that no older candidate counts."""
+    """What a batch came to. ``candidates`` are the units that it leaves failed, ``said`` all that was said of units."""
 
     triggers: tuple[Trigger, ...]
     candidates: tuple[Candidate, ...]
-    settled: frozenset[str]
     suppressed: int
     said: tuple[Said, ...] = ()
 
@@ -260,7 +259,6 @@ class Noticer:
         return Decided(
             triggers=(*(self._in_time(each, now) for each in opened), *logged, *heard.dropped),
             candidates=tuple(heard.failed.values()),
-            settled=frozenset(heard.settled),
             suppressed=heard.suppressed,
             said=tuple(heard.said),
         )

@@ -20,7 +20,6 @@ class Heard:
     lines: BatchLines = field(default_factory=dict)
     hits: Hits = field(default_factory=Hits)
     failed: dict[str, Candidate] = field(default_factory=dict)
-    settled: set[str] = field(default_factory=set)
     said: list[Said] = field(default_factory=list)
     dropped: list[Trigger] = field(default_factory=list)
     suppressed: int = 0
@@ -44,11 +43,9 @@ class Heard:
         if says is Says.UNIT_FAILED:
             self.failed[unit] = _candidate(entry, unit in self.at_limit)
             self.at_limit.discard(unit)
-            self.settled.discard(unit)
         elif says in {Says.RESTART_SCHEDULED, Says.STARTING, Says.STARTED}:
             self.failed.pop(unit, None)
             self.at_limit.discard(unit)
-            self.settled.add(unit)
         elif says is Says.AT_START_LIMIT:
             self.at_limit.add(unit)
 

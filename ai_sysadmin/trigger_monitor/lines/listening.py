@@ -19,7 +19,6 @@ from ai_sysadmin.core.noticing_settings import TriggerMonitor as Settings
 from ai_sysadmin.core.noticing_settings import WatchedFile
 from ai_sysadmin.core.records import JournalEntry, Trigger
 from ai_sysadmin.runtime.service import Heartbeat, Loop
-from ai_sysadmin.sources import journal
 from ai_sysadmin.sources.journal import lost_between, lost_within
 from ai_sysadmin.sources.lines_follow import FilePosition, follow_file
 from ai_sysadmin.stores import JournalPosition, Noticed, TemplateStore
@@ -75,7 +74,7 @@ class Listening:
         condition: Condition,
         heard: Callable[[Decided], None],
         read_until: Callable[[datetime | None], None],
-        follow: Follow = journal.follow,
+        follow: Follow,
     ) -> None:
         self._ledger = ledger
         self._templates = templates
@@ -157,7 +156,11 @@ class Listening:
                 if not batch.entries:
                     continue
                 with self._heart.within(_PROMISE_SECONDS, f"recording what {file.path} said"):
-                    triggers = self._decide(batch.entries).triggers
+                    named = [
+                        entry if entry.identifier or entry.unit else entry._replace(identifier=str(file.path))
+                        for entry in batch.entries
+                    ]
+                    triggers = self._decide(named).triggers
                     await self._commit(_Stretch(triggers=[*triggers], memory={name: json.dumps(batch.position)}))
 
     # --- both

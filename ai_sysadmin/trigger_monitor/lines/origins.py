@@ -70,5 +70,6 @@ def speaker_of(entry: JournalEntry, nameless: str = "") -> Speaker:
         return Speaker(source_of(unit), watched, names=(unit, program), is_manager=rules.spoken_by_manager(entry))
     if program or entry.transport:  # journald knows of every entry how it came, if not from whom
         name = program or UNKNOWN
-        return Speaker(name, about=f"program {name}", names=(name,), may_open=bool(program))
+        about = f"file {name}" if name.startswith("/") else f"program {name}"
+        return Speaker(name, about=about, names=(name,), may_open=bool(program))
     return Speaker("", about=nameless, names=(nameless,), is_nameless=bool(nameless))

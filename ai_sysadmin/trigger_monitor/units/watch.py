@@ -8,7 +8,7 @@ often it is committed.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -121,9 +121,8 @@ class UnitWatch:
 
     # --- what is heard
 
-    def heard(self, said: Iterable[Said], candidates: Iterable[Candidate] = (), settled: Collection[str] = ()) -> None:
+    def heard(self, said: Iterable[Said], candidates: Iterable[Candidate] = ()) -> None:
         """Take in what the journal says of units, in order. It may be late: newer word from systemd stands."""
-        del settled  # each of them is among ``said``, with its time
         now = self._clock.now()
         for each in said:
             self._heard(each, now)
@@ -133,11 +132,6 @@ class UnitWatch:
     def read_until(self, at: datetime | None) -> None:
         """Note how far the journal has been read; none: it cannot be read."""
         self._confirming.read_until = _FAR_AHEAD if at is None else at
-
-    def switched(self, at: datetime, *, running: bool) -> None:
-        """Note that a NixOS switch began or ended, as the journal tells."""
-        self.unrest.switched(at, running=running)
-        self.look()
 
     def look(self) -> None:
         """Have the units listed anew, at once."""
