@@ -17,7 +17,7 @@ from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
 
-import synthetic_journal
+import _synthetic_journal as synthetic_journal
 
 from ai_sysadmin.sources.journal import follow
 from ai_sysadmin.sources.journal_children import Journalctl, Library, Reader, has_binding

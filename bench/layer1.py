@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import journal_readers
-import synthetic_journal
+import _synthetic_journal as synthetic_journal
 
 from ai_sysadmin.core.clock import SystemClock
 from ai_sysadmin.core.noticing_settings import TriggerMonitor as Settings

@@ -1,6 +1,6 @@
 """A synthetic journal for the benches: files as journald writes them, with the shapes of an ordinary host's messages.
 
-`python bench/synthetic_journal.py DIRECTORY ENTRIES` writes one.
+`python bench/_synthetic_journal.py DIRECTORY ENTRIES` writes one.
 """
 
 import random
