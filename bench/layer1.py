@@ -16,8 +16,8 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-import journal_readers
 import _synthetic_journal as synthetic_journal
+import journal_readers
 
 from ai_sysadmin.core.clock import SystemClock
 from ai_sysadmin.core.noticing_settings import TriggerMonitor as Settings

@@ -1,6 +1,6 @@
 """What is remembered, as small protocols of domain verbs; each verb is one transaction.
 
-Implementations: ``stores.sqlite`` (embedded default). One contract suite (``tests/contracts``) runs on every one.
+Figures over time have a protocol of their own, ``metric_store``. Implementations: ``stores.sqlite`` (embedded default). One contract suite (``tests/contracts``) runs on every one.
 No transaction spans a model call: work is claimed with a lease, done, and finished by compare-and-set.
 Every method raises ``StoreUnavailable`` when the database does not answer.
 """
@@ -8,7 +8,7 @@ Every method raises ``StoreUnavailable`` when the database does not answer.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
 from pydantic import AwareDatetime
 
@@ -21,7 +21,6 @@ from ai_sysadmin.core.records import (
     Label,
     Record,
     Review,
-    Sample,
     Symptom,
     Template,
     Trigger,
@@ -249,45 +248,6 @@ class MuteStore(Protocol):
 class AlertStore(Protocol):
     async def receive(self, alerts: Sequence[Alert]) -> None:
         """Keep alerts until the trigger monitor takes them in; they survive a restart."""
-        ...
-
-
-class Series(Record):
-    """One metric of one thing, and its newest figure."""
-
-    name: str
-    about: str
-    unit: str
-    value: float
-    at: AwareDatetime
-
-
-class Point(NamedTuple):
-    """One figure; of a rolled-up series the mean of its bucket, with the least and the most."""
-
-    at: datetime
-    value: float
-    least: float
-    most: float
-
-
-class MetricStore(Protocol):
-    async def write(self, samples: Sequence[Sample], at: datetime) -> None:
-        """Keep figures that were read at one moment."""
-        ...
-
-    async def list(self) -> Sequence[Series]: ...
-
-    async def points(self, name: str, about: str, since: datetime, bucket_seconds: int = 0) -> Sequence[Point]:
-        """Return a series' figures, the oldest first; with a bucket, one point for each that holds any."""
-        ...
-
-    async def roll_up(self, before: datetime, bucket_seconds: int) -> None:
-        """Replace raw figures older than a moment by one point a bucket."""
-        ...
-
-    async def drop(self, before: datetime) -> None:
-        """Forget figures older than a moment, rolled up or not."""
         ...
 
 

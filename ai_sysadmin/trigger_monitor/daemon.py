@@ -15,7 +15,8 @@ from ai_sysadmin.runtime.service import Heartbeat, Loop, backing_off
 from ai_sysadmin.sources import journal
 from ai_sysadmin.sources.journal import SkippedFile
 from ai_sysadmin.sources.units import WatchedUnits
-from ai_sysadmin.stores import MetricStore, NoteStore, NoticeStore, TemplateStore
+from ai_sysadmin.stores import NoteStore, NoticeStore, TemplateStore
+from ai_sysadmin.stores.metric_store import MetricStore
 from ai_sysadmin.trigger_monitor.alerts import Alerts
 from ai_sysadmin.trigger_monitor.condition import Condition
 from ai_sysadmin.trigger_monitor.host.no_space import NoSpace

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ai_sysadmin.core.records import Sample
-from ai_sysadmin.stores import Point
+from ai_sysadmin.stores.metric_store import Point
 from ai_sysadmin.stores.sqlite import open_stores
 from tests.builders import HOST, NOW
 

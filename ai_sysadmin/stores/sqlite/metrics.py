@@ -9,7 +9,7 @@ from typing import Final
 
 from ai_sysadmin.core.records import Sample
 from ai_sysadmin.runtime.sqlite import Database
-from ai_sysadmin.stores import Point, Series
+from ai_sysadmin.stores.metric_store import Point, Series
 
 _LATE_SECONDS: Final = 86400.0
 """A figure that comes later than this behind those already rolled up is rolled up at the next start only."""

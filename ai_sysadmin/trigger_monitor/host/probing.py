@@ -20,7 +20,8 @@ from ai_sysadmin.core.records import Sample, Symptom, SymptomKind, Trigger
 from ai_sysadmin.runtime.service import Heartbeat, Loop, backing_off
 from ai_sysadmin.sources import probes
 from ai_sysadmin.sources.probes import ProbeResult
-from ai_sysadmin.stores import MetricStore, Noticed
+from ai_sysadmin.stores import Noticed
+from ai_sysadmin.stores.metric_store import MetricStore
 from ai_sysadmin.trigger_monitor.host import sampling
 from ai_sysadmin.trigger_monitor.host.figures import priority_of
 from ai_sysadmin.trigger_monitor.ledger import Ledger

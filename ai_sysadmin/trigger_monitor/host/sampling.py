@@ -20,7 +20,8 @@ from ai_sysadmin.core.noticing_settings import TriggerMonitor as Settings
 from ai_sysadmin.core.records import Sample, Symptom, SymptomKind, Trigger
 from ai_sysadmin.runtime.service import Heartbeat, Loop, backing_off
 from ai_sysadmin.sources.host import Generations, HostUnreadable, generations
-from ai_sysadmin.stores import MetricStore, Noticed
+from ai_sysadmin.stores import Noticed
+from ai_sysadmin.stores.metric_store import MetricStore
 from ai_sysadmin.trigger_monitor.host import baselines, forecast
 from ai_sysadmin.trigger_monitor.host.baselines import Baselines
 from ai_sysadmin.trigger_monitor.host.forecast import Forecasts
