@@ -1,6 +1,7 @@
 """What is remembered, as small protocols of domain verbs; each verb is one transaction.
 
-Figures over time have a protocol of their own, ``metric_store``. Implementations: ``stores.sqlite`` (embedded default). One contract suite (``tests/contracts``) runs on every one.
+Implementations: ``stores.sqlite`` (embedded default). One contract suite (``tests/contracts``) runs on every one.
+Figures over time have a protocol of their own, in ``metric_store``.
 No transaction spans a model call: work is claimed with a lease, done, and finished by compare-and-set.
 Every method raises ``StoreUnavailable`` when the database does not answer.
 """
