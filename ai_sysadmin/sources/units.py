@@ -20,13 +20,14 @@ _UNIT_PROPERTIES = (
     "ActiveState",
     "SubState",
     "FragmentPath",
+    "StartLimitBurst",
     "InvocationID",
     "InactiveExitTimestamp",
     "ActiveEnterTimestamp",
     "StateChangeTimestamp",
 )
 _OWN_PROPERTIES = {
-    "service": ("Result", "ExecMainStatus", "Type", "NRestarts"),
+    "service": ("Result", "ExecMainStatus", "Type", "NRestarts", "Restart"),
     "socket": ("Result",),
     "mount": ("Result",),
     "automount": ("Result",),
@@ -71,6 +72,8 @@ class UnitStatus(Record):
     exit_status: int = 0
     type: str = ""
     n_restarts: int = 0
+    restart: str = ""
+    start_limit_burst: int = 0
     invocation: str = ""
     fragment_path: str = ""
     inactive_exit_at: AwareDatetime | None = None
@@ -266,6 +269,8 @@ def status_of(asked: str, properties: Mapping[str, Any]) -> UnitStatus:
         exit_status=properties.get("ExecMainStatus", 0),
         type=properties.get("Type", ""),
         n_restarts=properties.get("NRestarts", 0),
+        restart=properties.get("Restart", ""),
+        start_limit_burst=properties.get("StartLimitBurst", 0),
         invocation=bytes(properties.get("InvocationID", b"")).hex(),
         fragment_path=properties.get("FragmentPath", ""),
         inactive_exit_at=moment(properties.get("InactiveExitTimestamp", 0)),

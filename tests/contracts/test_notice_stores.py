@@ -72,6 +72,12 @@ async def test_a_root_found_later_takes_its_effects_in(stores):
     assert (await one(stores, database.id)).count == 3
 
 
+async def test_what_belongs_to_one_root_is_not_taken_by_another(stores):
+    (small,) = await notice(stores, fault("small.mount"), fault("web.service", joins=("small.mount",)))
+    (nodes,) = await notice(stores, fault("nodes.mount", explains=("web.service",)))
+    assert {live.incident.id for live in await stores.notices.live()} == {small.id, nodes.id}
+
+
 async def test_what_is_still_so_after_its_root_was_resolved_counts_for_itself(stores):
     (database,) = await notice(stores, fault("db.service"))
     effect = trigger(unit="web.service", joins=("db.service",))

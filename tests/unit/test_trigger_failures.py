@@ -218,3 +218,19 @@ def test_the_memory_survives_and_is_bounded() -> None:
     kept.prune(NOW + timedelta(days=30), flap_seconds=20)
     assert kept.stops == {}
     assert loaded("")[0].stops == {}
+
+
+@pytest.mark.parametrize(
+    ("restart", "restarts", "kind"),
+    [
+        ("on-failure", 4, SymptomKind.START_LIMIT_HIT),
+        ("always", 9, SymptomKind.START_LIMIT_HIT),
+        ("on-failure", 3, SymptomKind.UNIT_FAILED),
+        ("no", 4, SymptomKind.UNIT_FAILED),
+    ],
+)
+def test_the_start_limit_shows_in_the_units_own_state_where_nobody_told_of_it(
+    restart: str, restarts: int, kind: SymptomKind
+) -> None:
+    found = status(restart=restart, n_restarts=restarts, start_limit_burst=4)
+    assert failures.confirmed(CANDIDATE, found, HOST).kind is kind

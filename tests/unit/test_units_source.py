@@ -33,12 +33,13 @@ MANAGER = {
     "ActiveState": "failed",
     "SubState": "failed",
     "FragmentPath": "/etc/systemd/system/web.service",
+    "StartLimitBurst": 5,
     "InvocationID": b"\x01\xab" * 8,
     "InactiveExitTimestamp": 1_795_331_617_000_000,
     "ActiveEnterTimestamp": 0,
     "StateChangeTimestamp": 1_795_331_618_000_000,
 }
-SERVICE = {"Result": "exit-code", "ExecMainStatus": 3, "Type": "simple", "NRestarts": 2}
+SERVICE = {"Result": "exit-code", "ExecMainStatus": 3, "Type": "simple", "NRestarts": 2, "Restart": "no"}
 
 
 class ScriptedBus(SystemBus):

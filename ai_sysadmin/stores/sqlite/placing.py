@@ -187,10 +187,10 @@ def _with_symptoms(
 
 
 def _merge_explained(connection: sqlite3.Connection, root: Incident, trigger: Trigger) -> Incident:
-    """Take the live incidents of the subjects that a trigger explains into its own."""
+    """Take the live incidents of the subjects that a trigger explains into its own; not one of another root."""
     for subject in trigger.explains:
         other = _holding(connection, trigger.host, subject)
-        if other is not None and other.id != root.id:
+        if other is not None and other.id != root.id and other.subject in {subject, STORM}:
             root = _merge(connection, root, other, trigger.at, f"part of {root.id}: {trigger.why}")
     return root
 

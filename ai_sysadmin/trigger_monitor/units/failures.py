@@ -96,6 +96,15 @@ def looks_stopped(status: UnitStatus) -> bool:
     return status.result in {"exit-code", "signal"} and status.exit_status in {15, 130, 143}
 
 
+def at_start_limit(status: UnitStatus) -> bool:
+    """Tell whether a failed service would be restarted, had it not been so often: its Result stays the last exit."""
+    return (
+        status.active_state == "failed"
+        and status.restart not in {"", "no"}
+        and 0 < status.start_limit_burst <= status.n_restarts
+    )
+
+
 def confirmed(
     candidate: Candidate, status: UnitStatus | None, host: str, *, triggered_by: Sequence[str] = ()
 ) -> Trigger:
@@ -111,13 +120,14 @@ def confirmed(
     details = {"result": result, "invocation": run_of(status) if status else candidate.invocation}
     if status is not None:
         details |= {"exit_status": str(status.exit_status), "load_state": status.load_state}
-    details["start_limit"] = "hit" if candidate.at_limit else ""
+    is_at_limit = candidate.at_limit or (status is not None and at_start_limit(status))
+    details["start_limit"] = "hit" if is_at_limit else ""
     details["triggered_by"] = next((each for each in triggered_by if each.endswith(".timer")), "")
     unit = candidate.unit
     return Trigger(
         host=host,
         unit=unit,
-        kind=KIND_OF_RESULT.get(result, SymptomKind.START_LIMIT_HIT if candidate.at_limit else SymptomKind.UNIT_FAILED),
+        kind=KIND_OF_RESULT.get(result, SymptomKind.START_LIMIT_HIT if is_at_limit else SymptomKind.UNIT_FAILED),
         template="",
         opens=True,
         at=failed_at(candidate, status),
