@@ -65,7 +65,7 @@ async def follow(
 ) -> AsyncGenerator[list[JournalEntry], None]:
     """Yield every entry after ``position`` as it comes, in batches of about a thousand or 20 ms.
 
-    While nothing comes, an empty batch is yielded twice a second, so that the reader can see that time passes.
+    While nothing comes, an empty batch is yielded every second, so that the reader can see that time passes.
     A reading child that dies is started again after the last entry that was yielded; a file on which it dies three
     times is read no more, and the others are.
 

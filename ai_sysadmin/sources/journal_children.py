@@ -34,7 +34,7 @@ from ai_sysadmin.sources.journal_reader import DAMAGED
 
 BATCH_ENTRIES: Final = 1000
 BATCH_SECONDS: Final = 0.02
-IDLE_SECONDS: Final = 0.5
+IDLE_SECONDS: Final = 1.0
 NOTHING: Final = b"-- No entries --\n"
 URGENT_WORDS: Final = (
     "err|fail|fatal|crit|panic|warn|den(y|ied)|refus|reject|time(d |-)?out|unable|cannot|can't|could not|corrupt|kill"
@@ -99,7 +99,7 @@ class Reader(Protocol):
         ...
 
     def batches(self, child: Child) -> AsyncGenerator[list[JournalEntry], None]:
-        """Yield what a child writes until it ends; an empty batch twice a second while it writes nothing."""
+        """Yield what a child writes until it ends; an empty batch every second while it writes nothing."""
         ...
 
 

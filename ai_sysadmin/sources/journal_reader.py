@@ -40,7 +40,7 @@ _FRAME_BYTES = 512 << 10
 _FIRST_CAREFULLY = 5000
 _SPIN_SECONDS = 20.0
 _LOOK_SECONDS = 0.06
-_LOOKS_TO_TELL = 8
+_LOOKS_TO_TELL = 16
 _WARNING = b"4"
 _KERNEL = b"kernel"
 
@@ -212,7 +212,7 @@ def frames(
     """Yield frames to the end of the journal, and then, following, as entries come.
 
     It looks by itself, sixteen times a second: journald tells of what it wrote only four times a second. What is urgent
-    is passed on at once, the rest within half a second, since each frame wakes another process.
+    is passed on at once, the rest within a second, since each frame wakes another process.
 
     Args:
         careful: begin with frames of one entry, so that nothing that was read is lost if the next entry kills.

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MEMORY: Final = "alerts"
-POLL_SECONDS: Final = 1.0
+POLL_SECONDS: Final = 2.0
 MOST_REMEMBERED: Final = 1000
 """So many alerts are remembered as firing, and as many as ended: the ones heard of last."""
 AFTER_ITS_END: Final = timedelta(minutes=5)

@@ -108,7 +108,7 @@ async def test_both_readers_show_the_same(tmp_path: Path) -> None:
     assert await followed(tmp_path, Library()) == by_journalctl
 
 
-@pytest.mark.parametrize(("said", "priority", "within"), [("it failed", "6", 0.4), ("m", "3", 0.4), ("m", "6", 1.0)])
+@pytest.mark.parametrize(("said", "priority", "within"), [("it failed", "6", 0.4), ("m", "3", 0.4), ("m", "6", 1.6)])
 async def test_what_may_matter_comes_at_once_and_the_rest_soon(
     tmp_path: Path, reader: Reader, said: str, priority: str, within: float
 ) -> None:

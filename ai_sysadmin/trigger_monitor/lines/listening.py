@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 COMMIT_SECONDS = 5.0
 """How long what was read and came to nothing may wait for its commit."""
 
-OPINION_SECONDS = 10.0
+OPINION_SECONDS = 30.0
 CAUGHT_UP = timedelta(seconds=10)
 _PROMISE_SECONDS = 60.0
 
