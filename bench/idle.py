@@ -6,19 +6,12 @@ Needs root and what the system tests need.
 
 import os
 import sys
-import tempfile
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from tests.system.conftest import why_not
-from tests.system.machine import Machine
-from tests.system.suite import Suite, install, stage
+from _machine import SERVICE, Machine, booted, why_not
 
 SECONDS = int(sys.argv[1]) if len(sys.argv) > 1 else 60
 CPU_PERCENT, MEGABYTES = 0.5, 80
-SERVICE = "ai-sysadmin-trigger-monitor.service"
 TALK = """import random, sys, time
 rng = random.Random(3)
 while True:
@@ -46,23 +39,13 @@ def main() -> None:
     if reason := why_not():
         print(f"nothing measured: {reason}")
         return
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        directory.chmod(0o755)
-        machine = Machine("idle", directory / "machines")
-        machine.directory.mkdir()
-        staged = stage(directory)
-        try:
-            machine.up(staged.binds)
-            install(machine, Suite(start=(SERVICE,)))
-            machine.put(TALK, "/opt/talk.py")
-            machine.run(["systemd-run", "--unit=talk", "python3", "/opt/talk.py"]).ok()
-            time.sleep(15)
-            before, began = processes(machine), time.monotonic()
-            time.sleep(SECONDS)
-            after, took = processes(machine), time.monotonic() - began
-        finally:
-            machine.down()
+    with booted() as machine:
+        machine.put(TALK, "/opt/talk.py")
+        machine.run(["systemd-run", "--unit=talk", "python3", "/opt/talk.py"]).ok()
+        time.sleep(15)
+        before, began = processes(machine), time.monotonic()
+        time.sleep(SECONDS)
+        after, took = processes(machine), time.monotonic() - began
     print(f"20 entries a second for {took:.0f} s:")
     cpu = {title: 100 * (after[title][0] - before[title][0]) / took for title in after}
     for title, (_, resident) in after.items():

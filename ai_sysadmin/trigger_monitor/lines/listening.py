@@ -86,6 +86,7 @@ class Listening:
         self._read_until = read_until
         self._follow = follow
         self._noticer: Noticer | None = None
+        self._is_ahead = False
         self._stretch = _Stretch()
         self._position: JournalPosition | None = None
         self._opinions_at = 0.0
@@ -147,8 +148,7 @@ class Listening:
     async def read_file(self, file: WatchedFile) -> None:
         """Follow a log file from where its last commit was. Raises: JournalUnavailable, StoreUnavailable."""
         name = f"file:{file.path}"
-        if self._noticer is None:
-            self._noticer = await self._load()
+        self._noticer = await self._load()
         kept = (await self._ledger.store.memory()).get(name, "")
         position = FilePosition(*json.loads(kept)) if kept else None
         async with aclosing(follow_file(file.path, file.format, position)) as batches:
@@ -166,7 +166,10 @@ class Listening:
     # --- both
 
     async def _load(self) -> Noticer:
-        """Return what decides, as it was at the last commit."""
+        """Return what decides; where a commit has failed, as it was at the last one."""
+        if self._noticer is not None and not self._is_ahead:
+            return self._noticer
+        self._is_ahead = False
         store, now = self._ledger.store, self._clock.now()
         self._opinions_at = time.monotonic()
         return Noticer(
@@ -207,7 +210,11 @@ class Listening:
             templates=noticer.changed(self._clock.now()),
             memory={Noticer.MEMORY: noticer.memory(), **stretch.memory},
         )
-        await self._ledger.commit(noticed)
+        try:
+            await self._ledger.commit(noticed)
+        except Unavailable:
+            self._is_ahead = True
+            raise
         if time.monotonic() - self._opinions_at >= OPINION_SECONDS:
             self._opinions_at = time.monotonic()
             noticer.hear(await self._templates.opinions())
