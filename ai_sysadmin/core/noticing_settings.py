@@ -21,6 +21,7 @@ RuleName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]*$", max_l
 Severity = Annotated[int, Field(ge=0, le=100)]
 TimeOfDay = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+_ENDPOINT = re.compile(r"(?:[\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}")
 
 
 def _expression(pattern: str) -> str:
@@ -64,7 +65,9 @@ class Silence(Section):
 class Threshold(Section):
     """When a figure of the host is a fault; it replaces the built-in threshold of the same name."""
 
-    name: RuleName = Field(description="What the threshold is called.")
+    name: RuleName = Field(
+        description="Its name; that of a built-in one (disk_filling and unusual are two) replaces it."
+    )
     metric: str = Field(description="The metric's name; `ai-sysadmin metrics list` shows what there is.")
     about: str = Field("*", description="A glob of what it is measured on: a mount point, an interface.")
     above: float | None = Field(None, description="A fault when the figure is above this.")
@@ -157,3 +160,11 @@ class TriggerMonitor(Section):
     certificate_days: PositiveInt = Field(14, description="A certificate with fewer days left is a fault.")
     backups: tuple[Backup, ...] = Field((), description="Backups whose age is watched.")
     probes: tuple[ProbeSettings, ...] = Field((), description="Services that are asked whether they answer.")
+
+    @field_validator("certificates")
+    @classmethod
+    def _are_places(cls, places: tuple[str, ...]) -> tuple[str, ...]:
+        for place in places:
+            if not place.startswith("/") and not _ENDPOINT.fullmatch(place):
+                raise ValueError(f"{place!r} is neither an absolute path, as in /etc/ssl/*.pem, nor host:port")
+        return places

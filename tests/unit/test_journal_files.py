@@ -1,9 +1,11 @@
 """sources/journal_files.py: headers tell what a file holds and why no reader opens it."""
 
+import os
 from pathlib import Path
 
 import pytest
 
+from ai_sysadmin.sources.journal_children import has_binding
 from ai_sysadmin.sources.journal_files import (
     defect_of,
     files_in,
@@ -14,7 +16,7 @@ from ai_sysadmin.sources.journal_files import (
     readable,
     trouble_with,
 )
-from tests.journals import REMOTE, USEC, stored, text, write_file
+from tests.journals import REMOTE, USEC, can_run_journald, stored, text, write_file
 
 needs_files = pytest.mark.skipif(not REMOTE.exists(), reason="needs systemd-journal-remote")
 
@@ -116,3 +118,10 @@ def test_a_machine_s_own_directory(tmp_path: Path) -> None:
     assert own_directory(tmp_path) == volatile
     lasting = made(tmp_path / "var/log/journal/ab", "system.journal")
     assert own_directory(tmp_path) == lasting
+
+
+@pytest.mark.skipif(os.environ.get("CI") != "true", reason="a laptop may lack what the readers' tests need")
+def test_in_ci_no_test_of_a_reader_is_left_out() -> None:
+    assert REMOTE.exists()
+    assert has_binding(), "systemd-python was not built: see tools/bootstrap"
+    assert can_run_journald()

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from ai_sysadmin.core.noticing_settings import Backup, TriggerMonitor
 from ai_sysadmin.core.records import Sample
 from ai_sysadmin.runtime.service import Heartbeat
@@ -21,13 +23,13 @@ async def test_this_machine_is_sampled_without_an_error_and_says_what_it_cannot(
 
 async def sample_this_machine(stores) -> None:
     settings = TriggerMonitor(
-        certificates=("/nonexistent/*.pem", "127.0.0.1:1", "nonsense"),
+        certificates=("/nonexistent/*.pem", "127.0.0.1:1"),
         backups=(Backup(name="db", path="/nonexistent/*.dump"),),
     )
     clock = FakeClock()
     look_ups = of_this_host(settings, clock)
     sampling = Sampling(settings, Ledger(HOST, stores.notices, settings), stores.metrics, clock, Heartbeat())
-    silent = {"certificate files", "certificate of 127.0.0.1:1", "certificate of nonsense"}
+    silent = {"certificate files", "certificate of 127.0.0.1:1"}
     looking = asyncio.create_task(sampling.look_forever())
     await sampling.tick()
     async with asyncio.timeout(20):
@@ -60,3 +62,14 @@ def test_a_figure_is_kept_when_it_moves_or_was_not_kept_for_long():
     assert is_kept(0.0, 20, "percent")
     assert not is_kept(0.05, 30, "percent")
     assert is_kept(0.5, 40, "percent")
+
+
+@pytest.mark.parametrize("place", ["/etc/ssl/*.pem", "mail.example:993", "[::1]:443"])
+def test_a_certificate_is_a_path_or_an_endpoint(place: str) -> None:
+    assert TriggerMonitor(certificates=(place,)).certificates == (place,)
+
+
+@pytest.mark.parametrize("place", ["ssl/web.pem", "mail.example", "https://mail.example", ""])
+def test_any_other_place_of_a_certificate_is_refused_by_name(place: str) -> None:
+    with pytest.raises(ValueError, match="neither an absolute path"):
+        TriggerMonitor(certificates=(place,))

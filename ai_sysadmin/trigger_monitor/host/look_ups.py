@@ -159,8 +159,6 @@ def _of_file(path: str, version: tuple[int, int]) -> certificates.Expiry:
 async def _endpoint(address: str, clock: Clock) -> list[Sample]:
     """Return the days left of what a server shows, and whether it verifies. Raises: HostUnreadable."""
     name, _, port = address.rpartition(":")
-    if not name or not port.isdecimal():
-        raise HostUnreadable(f"{address} is neither an absolute path nor host:port")
     now = clock.now()
     try:
         expiry = await certificates.of_endpoint(
