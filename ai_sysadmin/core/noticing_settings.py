@@ -21,7 +21,7 @@ RuleName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]*$", max_l
 Severity = Annotated[int, Field(ge=0, le=100)]
 TimeOfDay = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-_ENDPOINT = re.compile(r"(?:[\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}")
+_ENDPOINT = re.compile(r"(?:[\w.-]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})")
 
 
 def _expression(pattern: str) -> str:
@@ -165,6 +165,7 @@ class TriggerMonitor(Section):
     @classmethod
     def _are_places(cls, places: tuple[str, ...]) -> tuple[str, ...]:
         for place in places:
-            if not place.startswith("/") and not _ENDPOINT.fullmatch(place):
+            endpoint = _ENDPOINT.fullmatch(place)
+            if not place.startswith("/") and not (endpoint and 0 < int(endpoint[1]) < 1 << 16):
                 raise ValueError(f"{place!r} is neither an absolute path, as in /etc/ssl/*.pem, nor host:port")
         return places

@@ -69,7 +69,7 @@ def test_a_certificate_is_a_path_or_an_endpoint(place: str) -> None:
     assert TriggerMonitor(certificates=(place,)).certificates == (place,)
 
 
-@pytest.mark.parametrize("place", ["ssl/web.pem", "mail.example", "https://mail.example", ""])
+@pytest.mark.parametrize("place", ["ssl/web.pem", "mail.example", "https://mail.example", "mail.example:70000", ""])
 def test_any_other_place_of_a_certificate_is_refused_by_name(place: str) -> None:
     with pytest.raises(ValueError, match="neither an absolute path"):
         TriggerMonitor(certificates=(place,))
