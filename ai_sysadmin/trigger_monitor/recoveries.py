@@ -69,6 +69,7 @@ class Recoveries:
         self._look = asyncio.Event()
         self._last: dict[str, str] = {}
         self._outlived = outlived
+        self._is_outlived = False
 
     def loops(self) -> Mapping[str, Loop]:
         """Return what runs for ever, by name; it is backed off while the store is away."""
@@ -99,6 +100,9 @@ class Recoveries:
         if whys:
             cleared = tuple(Cleared(each.incident.id, now, why) for each, why in whys)
             await self._ledger.commit(Noticed(position=None, cleared=cleared))
+        if self._is_outlived:  # told now that it is on record: before, what is left would count as known
+            self._is_outlived = False
+            self._outlived()
         for each, why in whys:
             fields = {"event": "fault_cleared", "incident_id": each.incident.id, "unit": each.incident.unit}
             log.info("%s: %s", each.incident.subject, why, extra=fields)
@@ -139,7 +143,7 @@ class Recoveries:
         whys = [await self._clearers[each.kind].over(each, incident, now) for each in own]
         if not all(whys):
             return None
-        self._outlived()
+        self._is_outlived = True
         return f"{whys[0]}; {fault.subject} is not, and counts for itself"
 
 

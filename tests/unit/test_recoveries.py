@@ -133,13 +133,14 @@ class Scene:
         self.clock = FakeClock(NOW)
         self.ledger = Ledger(HOST, stores.notices, Settings())
         clearer = UnitClearer(self.units, Settings())
-        self.outlived = 0
+        self.story: list[str] = []
+        self.ledger.on_commit(lambda: self.story.append("committed"))
         self.recoveries = Recoveries(
             self.ledger, dict.fromkeys(clearer.kinds, clearer), self.clock, Heartbeat(), self.outlives
         )
 
     def outlives(self) -> None:
-        self.outlived += 1
+        self.story.append("outlived")
 
     async def opens(self, *triggers: Trigger) -> Incident:
         began = await self.ledger.commit(Noticed(position=None, triggers=triggers))
@@ -186,7 +187,7 @@ async def test_what_a_root_took_down_and_is_not_mended_with_it_counts_for_itself
     found = (await scene.stores.reader.incident(opened.id)).incident
     assert found.state is State.RESOLVED
     assert "web.service is not, and counts for itself" in found.note
-    assert scene.outlived == 1
+    assert scene.story[-2:] == ["committed", "outlived"]
     own = await scene.opens(trigger())
     assert (own.subject, own.id != opened.id) == (UNIT, True)
 
