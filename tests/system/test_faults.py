@@ -152,6 +152,15 @@ def test_the_units_that_went_down_with_the_database_are_symptoms_of_its_incident
     assert {"fault-db.service", "fault-app-wanting.service"} <= faults <= {"fault-db.service", *ROOTED}
 
 
+def test_what_stays_down_when_its_database_is_back_counts_for_itself(suite_machine: Machine, story: Story) -> None:
+    suite_machine.run(["rm", "/run/fault-db"]).ok()
+    suite_machine.systemctl("restart", "fault-db.service").ok()
+    suite_machine.eventually(lambda: "fault-app-wanting.service" in by_subject(story), "it is an incident", 30)
+    (root,) = [each for each in incidents(story) if each["unit"] == "fault-db.service"]
+    assert root["state"] == "resolved"
+    assert by_subject(story)["fault-app-wanting.service"] == ["unit_failed"]
+
+
 def test_a_reboot_opens_nothing(suite_machine: Machine, story: Story) -> None:
     before = {each["id"] for each in incidents(story)}
     suite_machine.reboot()
