@@ -5,6 +5,7 @@
     ├── Unavailable            a dependency is away                → back off, stay up, status says so
     │   ├── BackendUnavailable   a model server
     │   ├── StoreUnavailable     the database
+    │   ├── IndexUnavailable     the vector index
     │   ├── JournalUnavailable   the system journal
     │   ├── SystemdUnavailable   systemd's D-Bus interface
     │   ├── ExecutorUnavailable  the executor's sockets
@@ -40,6 +41,10 @@ class BackendUnavailable(Unavailable):
 
 class StoreUnavailable(Unavailable):
     """The database does not answer."""
+
+
+class IndexUnavailable(Unavailable):
+    """The vector index does not answer."""
 
 
 class JournalUnavailable(Unavailable):

@@ -8,11 +8,14 @@ event → state → who writes it; a test holds that table against this module.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
 from ai_sysadmin.core.acting import ExecutorEvent, ExecutorEventKind, OutcomeKind
-from ai_sysadmin.core.records import Investigation, Record, Review, SymptomKind, Trigger, Verdict, short_id
+from ai_sysadmin.core.naming import RANK, title_of
+from ai_sysadmin.core.records import Investigation, Record, Review, Trigger, Verdict, short_id
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 
 
 class State(StrEnum):
@@ -35,6 +38,7 @@ class Incident(Record):
     ``reviewed_revision`` is behind it. ``reviewed_hash`` is the evidence hash of the last judgement: while it is
     unchanged no model is asked again. ``count`` is the number of entries behind all symptoms together.
     ``merged_into`` names the incident that turned out to be its root: this one is then dismissed.
+    ``judgements`` is how often a model has judged it, ``judged_at`` when last, ``judged_kind`` as what.
     """
 
     id: str
@@ -57,6 +61,9 @@ class Incident(Record):
     evidence_revision: int = 1
     reviewed_revision: int = 0
     reviewed_hash: str = ""
+    judgements: int = 0
+    judged_at: AwareDatetime | None = None
+    judged_kind: SymptomKind | None = None
     merged_into: str = ""
     revision: int = 0
 
@@ -72,11 +79,12 @@ class Incident(Record):
 
 @dataclass(frozen=True)
 class Judged:
-    """A review came to a verdict on the evidence it saw at ``evidence_revision``."""
+    """A review came to a verdict on the evidence it saw at ``evidence_revision``, when the incident was of a kind."""
 
     review: Review
     evidence_revision: int
     requested: bool
+    kind: SymptomKind | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,17 @@ class Merged:
     why: str
 
 
-Event = Judged | Investigated | FaultCleared | Returned | Merged | ExecutorEvent
+@dataclass(frozen=True)
+class Decided:
+    """A person said what becomes of the incident: over, nothing to do, or to be looked at again."""
+
+    decision: Literal["resolve", "dismiss", "reopen"]
+    by: str
+    at: datetime
+    why: str = ""
+
+
+Event = Judged | Investigated | FaultCleared | Returned | Merged | Decided | ExecutorEvent
 
 
 def open_incident(trigger: Trigger) -> Incident:
@@ -128,43 +146,6 @@ def open_incident(trigger: Trigger) -> Incident:
         evidence_at=trigger.at,
         evidence_revision=0,
     )
-
-
-RANK = (
-    SymptomKind.STORM,
-    SymptomKind.UNITS_FAILED,
-    SymptomKind.HARDWARE_ERROR,
-    SymptomKind.READ_ONLY,
-    SymptomKind.DISK_FULL,
-    SymptomKind.INODES_FULL,
-    SymptomKind.STORAGE_ERROR,
-    SymptomKind.OOM_KILL,
-    SymptomKind.WATCHDOG,
-    SymptomKind.CRASHED,
-    SymptomKind.START_LIMIT_HIT,
-    SymptomKind.TIMED_OUT,
-    SymptomKind.UNIT_FAILED,
-    SymptomKind.FLAPPING,
-    SymptomKind.STUCK,
-    SymptomKind.DEPENDENCY_FAILED,
-    SymptomKind.CERTIFICATE_EXPIRED,
-    SymptomKind.PROBE_FAILED,
-    SymptomKind.KERNEL_FAULT,
-    SymptomKind.MEMORY_SHORT,
-    SymptomKind.DISK_FILLING,
-    SymptomKind.CERTIFICATE_EXPIRING,
-    SymptomKind.BACKUP_OVERDUE,
-    SymptomKind.THRESHOLD,
-    SymptomKind.ALERT,
-    SymptomKind.PORT_TAKEN,
-    SymptomKind.LOG_RULE,
-    SymptomKind.BURST,
-    SymptomKind.SUPPRESSED,
-    SymptomKind.SEVERE_LOG,
-    SymptomKind.NOVEL_LOG,
-    SymptomKind.UNUSUAL,
-)
-"""Every kind, the one that best names an incident first."""
 
 
 def attach(incident: Incident, trigger: Trigger, known: bool, at: datetime) -> Incident:
@@ -187,33 +168,21 @@ def attach(incident: Incident, trigger: Trigger, known: bool, at: datetime) -> I
     return incident.model_copy(update=changes)
 
 
+def rests_until(incident: Incident, first: timedelta, at_most: timedelta) -> datetime | None:
+    """Return before when an incident that keeps changing is not judged anew; none: it may be at any time.
+
+    The time doubles with each judgement by a model. A stronger fault than was judged does not wait.
+    """
+    if not incident.judgements or incident.judged_at is None:
+        return None
+    if incident.judged_kind and RANK.index(incident.kind) < RANK.index(incident.judged_kind):
+        return None
+    return incident.judged_at + min(first * (1 << min(incident.judgements - 1, 30)), at_most)
+
+
 def reopens(incident: Incident, trigger: Trigger, within: timedelta) -> bool:
     """Tell whether a trigger continues an incident that has ended, rather than beginning a new one."""
     return incident.ended and trigger.opens and trigger.at - (incident.resolved_at or incident.changed_at) <= within
-
-
-def title_of(trigger: Trigger) -> str:
-    """Say in one line what is wrong."""
-    if words := _TITLES.get(trigger.kind):
-        result = trigger.details.get("result", "")
-        return words.format(subject=trigger.subject or "the host", result=f" ({result})" if result else "")
-    if trigger.why and trigger.kind not in _LINES:
-        return trigger.why[:120]
-    return f"{trigger.subject or 'the host'}: {trigger.text[:80]}"
-
-
-_LINES = frozenset({SymptomKind.SEVERE_LOG, SymptomKind.NOVEL_LOG, SymptomKind.SUPPRESSED})
-_TITLES = {
-    SymptomKind.UNIT_FAILED: "{subject} failed{result}",
-    SymptomKind.CRASHED: "{subject} crashed{result}",
-    SymptomKind.OOM_KILL: "{subject} was killed for lack of memory",
-    SymptomKind.WATCHDOG: "{subject} gave no sign of life and was killed by its watchdog",
-    SymptomKind.TIMED_OUT: "{subject} took too long to start or stop",
-    SymptomKind.START_LIMIT_HIT: "{subject} failed too often and is not restarted any more",
-    SymptomKind.DEPENDENCY_FAILED: "{subject} was not started: a unit that it needs failed",
-    SymptomKind.FLAPPING: "{subject} fails and is restarted again and again",
-    SymptomKind.BURST: "{subject} logs one error over and over",
-}
 
 
 def advance(incident: Incident, event: Event) -> Incident:
@@ -221,6 +190,8 @@ def advance(incident: Incident, event: Event) -> Incident:
     match event:
         case Returned():
             return _returned(incident, event)
+        case Decided():
+            return _decided(incident, event)
         case _ if incident.ended:
             return incident
         case Judged():
@@ -263,6 +234,35 @@ def _returned(incident: Incident, event: Returned) -> Incident:
     )
 
 
+def _decided(incident: Incident, event: Decided) -> Incident:
+    if incident.state is State.ACTING:  # what is under way ends first
+        return incident
+    why = event.why or f"{event.by} said so"
+    match event.decision:
+        case "reopen" if incident.ended or incident.state is State.NEEDS_PERSON:
+            return _to(
+                incident,
+                State.OPEN,
+                resolved_at=None,
+                merged_into="",
+                reopened=incident.reopened + int(incident.ended),
+                evidence_revision=incident.evidence_revision + 1,
+                evidence_at=event.at,
+                reviewed_hash="",  # whoever asks for another look wants it judged anew
+                judgements=0,
+                judged_at=None,
+                note=why,
+            )
+        case "reopen":
+            return incident
+        case _ if incident.ended:
+            return incident
+        case "resolve":
+            return _ended(incident, State.RESOLVED, event.at, why)
+        case "dismiss":
+            return _ended(incident, State.DISMISSED, event.at, why)
+
+
 def _judged(incident: Incident, event: Judged) -> Incident:
     review = event.review
     judged = incident.model_copy(
@@ -273,6 +273,7 @@ def _judged(incident: Incident, event: Judged) -> Incident:
             "reviewed_hash": review.evidence_hash,
             "reviewed_revision": max(incident.reviewed_revision, event.evidence_revision),
         }
+        | _by_model(incident, event)
     )
     if incident.state is not State.OPEN:
         return judged
@@ -287,6 +288,16 @@ def _judged(incident: Incident, event: Judged) -> Incident:
             return _to(judged, State.NEEDS_PERSON, note="nothing in the catalogue would help")
         case Verdict.ESCALATE:
             return _to(judged, State.INVESTIGATING)
+
+
+def _by_model(incident: Incident, event: Judged) -> dict[str, object]:
+    if not event.review.model_calls:
+        return {}
+    return {
+        "judgements": incident.judgements + 1,
+        "judged_at": event.review.at,
+        "judged_kind": event.kind or incident.kind,
+    }
 
 
 def _investigated(incident: Incident, event: Investigated) -> Incident:

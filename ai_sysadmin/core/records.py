@@ -10,6 +10,7 @@ they live in ``core.acting``.
 
 import hashlib
 import secrets
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
@@ -17,6 +18,8 @@ from types import MappingProxyType
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 
 UnitName = Annotated[
     str,
@@ -113,81 +116,6 @@ class Template(Record):
     judged_by: str = ""
 
 
-class SymptomKind(StrEnum):
-    """What a fingerprint names; ``incident.RANK`` says which of several gives an incident its name."""
-
-    # a unit's own state, measured by systemd
-    UNIT_FAILED = "unit_failed"
-    CRASHED = "crashed"
-    OOM_KILL = "oom_kill"
-    WATCHDOG = "watchdog"
-    TIMED_OUT = "timed_out"
-    START_LIMIT_HIT = "start_limit_hit"
-    DEPENDENCY_FAILED = "dependency_failed"
-    FLAPPING = "flapping"
-    STUCK = "stuck"
-    UNITS_FAILED = "units_failed"
-    # the host, by thresholds
-    DISK_FULL = "disk_full"
-    INODES_FULL = "inodes_full"
-    DISK_FILLING = "disk_filling"
-    READ_ONLY = "read_only"
-    MEMORY_SHORT = "memory_short"
-    THRESHOLD = "threshold"
-    UNUSUAL = "unusual"
-    # what the operator has watched
-    PROBE_FAILED = "probe_failed"
-    CERTIFICATE_EXPIRED = "certificate_expired"
-    CERTIFICATE_EXPIRING = "certificate_expiring"
-    BACKUP_OVERDUE = "backup_overdue"
-    ALERT = "alert"
-    # log lines
-    HARDWARE_ERROR = "hardware_error"
-    STORAGE_ERROR = "storage_error"
-    KERNEL_FAULT = "kernel_fault"
-    PORT_TAKEN = "port_taken"
-    LOG_RULE = "log_rule"
-    BURST = "burst"
-    SEVERE_LOG = "severe_log"
-    NOVEL_LOG = "novel_log"
-    SUPPRESSED = "suppressed"
-    # many at once
-    STORM = "storm"
-
-
-UNIT_STATE_KINDS = frozenset(
-    {
-        SymptomKind.UNIT_FAILED,
-        SymptomKind.CRASHED,
-        SymptomKind.OOM_KILL,
-        SymptomKind.WATCHDOG,
-        SymptomKind.TIMED_OUT,
-        SymptomKind.START_LIMIT_HIT,
-        SymptomKind.DEPENDENCY_FAILED,
-        SymptomKind.FLAPPING,
-        SymptomKind.STUCK,
-        SymptomKind.UNITS_FAILED,
-    }
-)
-"""Faults that systemd itself measures, as against what a log only says."""
-
-HOST_STATE_KINDS = frozenset(
-    {
-        SymptomKind.DISK_FULL,
-        SymptomKind.INODES_FULL,
-        SymptomKind.DISK_FILLING,
-        SymptomKind.READ_ONLY,
-        SymptomKind.MEMORY_SHORT,
-        SymptomKind.THRESHOLD,
-        SymptomKind.PROBE_FAILED,
-        SymptomKind.CERTIFICATE_EXPIRED,
-        SymptomKind.CERTIFICATE_EXPIRING,
-        SymptomKind.BACKUP_OVERDUE,
-    }
-)
-"""Faults that the trigger monitor measures itself."""
-
-
 class Trigger(Record):
     """Something worth attention: it *opens* an incident, or only *supports* one that is open.
 
@@ -264,15 +192,35 @@ class Sample(NamedTuple):
 # --- remembered ----------------------------------------------------------------------------------------------
 
 
+EvidenceKind = Literal[
+    "unit_status",
+    "unit_log",
+    "symptoms",
+    "dependencies",
+    "changes",
+    "metrics",
+    "past_incidents",
+    "runbooks",
+    "host",
+    "unavailable",
+]
+
+
 class Evidence(Record):
-    """One piece of what is known about an incident. A judgement cites it by ``id`` (``e1``, ``e2``, …)."""
+    """One piece of what is known about an incident. A judgement cites it by ``id`` (``e1``, ``e2``, …).
+
+    ``left_out`` says what there is beyond this piece, and how to get at it. ``redacted`` counts what was taken out of
+    its text, by kind of secret.
+    """
 
     id: str
-    kind: Literal["unit_status", "unit_log", "symptoms", "unavailable"]
+    kind: EvidenceKind
     title: str
     text: str
     at: AwareDatetime
     facts: dict[str, str] = {}
+    left_out: str = ""
+    redacted: dict[str, int] = {}
 
 
 class EvidencePack(Record):
@@ -284,6 +232,14 @@ class EvidencePack(Record):
 
     def ids(self) -> frozenset[str]:
         return frozenset(piece.id for piece in self.pieces)
+
+    @property
+    def redacted(self) -> dict[str, int]:
+        """Count what was taken out of all pieces, by kind of secret."""
+        counts: Counter[str] = Counter()
+        for piece in self.pieces:
+            counts.update(piece.redacted)
+        return dict(counts)
 
 
 # --- judged --------------------------------------------------------------------------------------------------
@@ -304,7 +260,10 @@ class ProposedAction(Record):
 
 
 class Review(Record):
-    """A judgement of one incident. ``judged_by`` is ``rules``, or the model's name as its server gives it."""
+    """A judgement of one incident. ``judged_by`` is ``rules``, or the model's name as its server gives it.
+
+    ``cached_tokens`` of the ``prompt_tokens`` came from the server's prompt cache.
+    """
 
     incident_id: str
     evidence_hash: str
@@ -317,8 +276,16 @@ class Review(Record):
     action: ProposedAction | None = None
     judged_by: str
     model_calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
     notes: tuple[str, ...] = ()
     at: AwareDatetime
+
+    @property
+    def tokens(self) -> int:
+        """Return what the judgement cost, prompt and reply together."""
+        return self.prompt_tokens + self.completion_tokens
 
 
 class Investigation(Record):

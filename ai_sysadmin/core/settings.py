@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 
+from ai_sysadmin.core.context_settings import Context, Knowledge
 from ai_sysadmin.core.noticing_settings import TriggerMonitor
 from ai_sysadmin.core.section import Section
 
@@ -28,12 +29,20 @@ class Autonomy(StrEnum):
 class Backend(Section):
     """Where one layer's model is served."""
 
-    type: Literal["llama-cpp"] = Field("llama-cpp", description="What kind of server answers at the URL.")
+    type: Literal["llama-cpp", "ollama", "openai"] = Field(
+        "llama-cpp", description="What kind of server answers at the URL; openai: anything that speaks like OpenAI's."
+    )
     url: str = Field(description="The server's base URL, without /v1.")
-    model: str = Field("", description="The model's name on that server; empty: the one it serves.")
+    model: str = Field(
+        "", description="The model's name on that server; empty: the one it serves, or the only one it has."
+    )
+    context_tokens: PositiveInt | None = Field(
+        None, description="The model's context, where the server does not say (openai), or to use less of it."
+    )
     api_key_file: Path | None = Field(None, description="A file with the server's API key.")
     allow_remote: bool = Field(False, description="Log text may leave this host: the URL may name another machine.")
     timeout_seconds: PositiveFloat = Field(120, description="The longest that one answer may take.")
+    waiting: PositiveInt = Field(8, description="How many requests may wait for this server; one more is refused.")
 
     @field_validator("url")
     @classmethod
@@ -66,13 +75,17 @@ class Backends(Section):
     meta: Backend = Field(
         Backend(url="http://127.0.0.1:8082"), description="The 14B model that investigates and talks."
     )
+    embedding: Backend | None = Field(
+        None, description="A server of embeddings, such as llama-server --embeddings on 8084; none: there is none."
+    )
 
 
 class Models(Section):
     """Model files that `ai-sysadmin up` serves itself where no server answers at a backend's URL."""
 
     directory: Path | None = Field(
-        None, description="A directory of GGUF files; matched to layers by size, smallest first."
+        None,
+        description="A directory of GGUF files, matched to layers by size, smallest first; else STATE_DIR/models.",
     )
     trigger: Path | None = Field(None, description="The trigger layer's GGUF file.")
     review: Path | None = Field(None, description="The review layer's GGUF file.")
@@ -88,16 +101,40 @@ class ReviewModel(Section):
     lease_seconds: PositiveFloat = Field(
         180, description="How long a claimed incident stays claimed when its reviewer dies."
     )
-    log_lines: PositiveInt = Field(30, description="How many of a unit's last log lines become evidence.")
     max_reply_tokens: PositiveInt = Field(600, description="The longest judgement, in tokens.")
+    evidence_tokens: PositiveInt = Field(
+        2500, ge=200, description="The most tokens of evidence in a prompt; a small context holds less."
+    )
     max_model_calls_per_incident: PositiveInt = Field(
         6, description="After so many calls an incident is judged by rules."
+    )
+    max_tokens_per_incident: PositiveInt = Field(
+        60_000, description="After so many tokens an incident is judged by rules."
+    )
+    max_model_calls_per_hour: PositiveInt = Field(
+        60, description="So many calls in an hour; after them everything is judged by rules."
+    )
+    max_tokens_per_hour: PositiveInt = Field(
+        300_000, description="So many tokens in an hour; after them everything is judged by rules."
+    )
+    back_off_seconds: PositiveFloat = Field(
+        60,
+        description="An incident that keeps changing is judged anew after so long, then after twice that, and so on.",
+    )
+    back_off_at_most_seconds: PositiveFloat = Field(
+        3600, description="The longest that an incident that keeps changing waits for its next judgement."
+    )
+    every_seconds: NonNegativeFloat = Field(
+        21_600, description="How often the whole host is reviewed; 0: only when asked with `check`."
     )
 
 
 class MetaModel(Section):
     lease_seconds: PositiveFloat = Field(
         300, description="How long an escalation stays claimed when its investigator dies."
+    )
+    evidence_tokens: PositiveInt = Field(
+        6000, ge=200, description="The most tokens of evidence in a prompt; a small context holds less."
     )
     max_reply_tokens: PositiveInt = Field(1200, description="The longest answer, in tokens.")
 
@@ -176,6 +213,8 @@ class Settings(Section):
     backends: Backends = Field(Backends(), description="Where the models are served.")
     models: Models = Field(Models(), description="Model files that `ai-sysadmin up` serves itself.")
     trigger_monitor: TriggerMonitor = Field(TriggerMonitor(), description="Layer 1: notice.")
+    context: Context = Field(Context(), description="Layer 2: what becomes evidence.")
+    knowledge: Knowledge = Field(Knowledge(), description="Layer 2: what is known, and how it is found.")
     review_model: ReviewModel = Field(ReviewModel(), description="Layer 3: judge.")
     meta_model: MetaModel = Field(MetaModel(), description="Layer 4: investigate and talk.")
     policy: Policy = Field(Policy(), description="What may be done, and to what.")
@@ -193,6 +232,14 @@ class Settings(Section):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _one_embedding(self) -> "Settings":
+        if self.backends.embedding is not None and self.knowledge.onnx_archive is not None:
+            raise ValueError(
+                "backends.embedding and knowledge.onnx_archive are both set: vectors come from one model; leave one out"
+            )
+        return self
+
     @property
     def database(self) -> Path:
         return self.state_dir / "ai-sysadmin.db"
@@ -204,6 +251,10 @@ class Settings(Section):
     @property
     def ingest_key_file(self) -> Path:
         return self.api.ingest_key_file or self.state_dir / "ingest-key"
+
+    @property
+    def models_directory(self) -> Path:
+        return self.models.directory or self.state_dir / "models"
 
     @property
     def propose_socket(self) -> Path:

@@ -1,12 +1,14 @@
 """The incident's state machine: total, and exactly what ARCHITECTURE.md tabulates."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from ai_sysadmin.core.acting import ExecutorEventKind, OutcomeKind
 from ai_sysadmin.core.incident import (
     ENDED,
+    Decided,
     FaultCleared,
     Investigated,
     Judged,
@@ -17,8 +19,10 @@ from ai_sysadmin.core.incident import (
     attach,
     open_incident,
     reopens,
+    rests_until,
 )
-from ai_sysadmin.core.records import SymptomKind, Verdict
+from ai_sysadmin.core.records import Verdict
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from tests.builders import NOW, event, finished, incident, investigation, request, review, trigger
 
 ASKED = request()
@@ -33,6 +37,9 @@ EVENTS = {
     "fault cleared": FaultCleared(NOW, "active again"),
     "merged": Merged("root42", NOW, "part of root42"),
     "returned": Returned(trigger()),
+    "a person resolves it": Decided("resolve", "alice", NOW),
+    "a person dismisses it": Decided("dismiss", "alice", NOW),
+    "a person reopens it": Decided("reopen", "alice", NOW),
     "action refused": event(ASKED, ExecutorEventKind.REFUSED),
     "action asked": event(ASKED, ExecutorEventKind.ASKED),
     "action started": event(ASKED, ExecutorEventKind.STARTED),
@@ -53,6 +60,9 @@ FROM_OPEN = {
     "judged escalate": State.INVESTIGATING,
     "fault cleared": State.RESOLVED,
     "merged": State.DISMISSED,
+    "a person resolves it": State.RESOLVED,
+    "a person dismisses it": State.DISMISSED,
+    "a person reopens it": State.OPEN,
     "action refused": State.NEEDS_PERSON,
     "action asked": State.AWAITING_APPROVAL,
     "action started": State.ACTING,
@@ -79,12 +89,13 @@ def test_an_open_incident_moves_as_tabulated(name, to):
     assert advance(incident(), EVENTS[name]).state is to
 
 
-@pytest.mark.parametrize("name", sorted(set(EVENTS) - {"returned"}))
+@pytest.mark.parametrize("name", sorted(set(EVENTS) - {"returned", "a person reopens it"}))
 @pytest.mark.parametrize("state", sorted(ENDED))
 def test_what_has_ended_only_comes_back_with_its_symptom(name, state):
     ended = incident(state=state)
     assert advance(ended, EVENTS[name]) == ended
     assert advance(ended, EVENTS["returned"]).state is State.OPEN
+    assert advance(ended, EVENTS["a person reopens it"]).state is State.OPEN
 
 
 def test_a_judgement_does_not_take_an_incident_back_from_the_executor():
@@ -96,6 +107,38 @@ def test_the_executor_measures_its_own_action_itself():
     acting = incident(state=State.ACTING)
     assert advance(acting, EVENTS["fault cleared"]) == acting
     assert advance(acting, EVENTS["merged"]) == acting
+
+
+@pytest.mark.parametrize("decision", ["resolve", "dismiss", "reopen"])
+def test_what_is_under_way_ends_before_a_person_decides(decision):
+    acting = incident(state=State.ACTING)
+    assert advance(acting, Decided(decision, "alice", NOW)) == acting
+
+
+@pytest.mark.parametrize("state", sorted(set(State) - ENDED - {State.NEEDS_PERSON}))
+def test_what_is_being_looked_at_is_not_reopened(state):
+    assert advance(incident(state=state), EVENTS["a person reopens it"]).state is state
+
+
+def test_the_tabulated_events_are_in_the_architectures_table():
+    table = Path(__file__).parents[2].joinpath("ARCHITECTURE.md").read_text()
+    for name in ("a person resolves it", "a person dismisses it", "a person reopens it"):
+        assert f"| {name} |" in table
+
+
+def test_an_incident_rests_ever_longer_between_judgements_by_a_model():
+    minute, hour = timedelta(minutes=1), timedelta(hours=1)
+    seen = incident()
+    waits = []
+    for _ in range(8):
+        seen = advance(seen, Judged(review(Verdict.WATCH, model_calls=1), 1, requested=False))
+        waits.append((rests_until(seen, minute, hour) - NOW) / minute)
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert rests_until(incident(), minute, hour) is None
+    stronger = seen.model_copy(update={"kind": SymptomKind.OOM_KILL})
+    assert rests_until(stronger, minute, hour) is None
+    by_rules = advance(incident(), Judged(review(Verdict.WATCH), 1, requested=False))
+    assert rests_until(by_rules, minute, hour) is None
 
 
 def test_an_investigation_ends_with_its_request_or_with_a_person():
