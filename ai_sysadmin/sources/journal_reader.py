@@ -208,6 +208,7 @@ def frames(
     follow: bool,
     urgent: Callable[[tuple[Value, ...], bytes], bool] = lambda _context, _message: True,
     pause: Callable[[float], None] = time.sleep,
+    lives: Callable[[], None] = lambda: None,
 ) -> Iterator[bytes]:
     """Yield frames to the end of the journal, and then, following, as entries come.
 
@@ -217,13 +218,14 @@ def frames(
     Args:
         careful: begin with frames of one entry, so that nothing that was read is lost if the next entry kills.
         urgent: judges an entry by its context and its message.
+        lives: is told now and then that reading goes on.
     """
     carefully = _FIRST_CAREFULLY if careful else 0
     looks = 0
     while True:
         is_due = looks % _LOOKS_TO_TELL == 0
         if is_due:
-            signal.setitimer(signal.ITIMER_PROF, _SPIN_SECONDS)
+            lives()
             journal.process()  # files that came, or went
         read, ended = gatherer.gather(1 if carefully > 0 else batch)
         carefully -= read
@@ -307,6 +309,11 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def end_where_it_spins() -> None:
+    """Let the kernel end this process after so much processor time, unless it is called again before."""
+    signal.setitimer(signal.ITIMER_PROF, _SPIN_SECONDS)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Read and write until the end or for ever; return the exit status."""
     wanted = parsed(sys.argv[1:] if argv is None else argv)
@@ -317,13 +324,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     write = writer(sys.stdout.fileno())
     try:
-        signal.setitimer(signal.ITIMER_PROF, _SPIN_SECONDS)
+        end_where_it_spins()
         journal = open_journal(wanted)
         fields = wanted.fields.split(",")
         gatherer, urgent = Gatherer(journal, fields, wanted.value_bytes), urgency(fields, wanted.urgent_words)
-        for frame in frames(
-            journal, gatherer, batch=wanted.batch, careful=wanted.careful, follow=wanted.follow, urgent=urgent
-        ):
+        how = {"batch": wanted.batch, "careful": wanted.careful, "follow": wanted.follow}
+        for frame in frames(journal, gatherer, **how, urgent=urgent, lives=end_where_it_spins):
             write(frame)
     except ImportError as error:
         return _say(error, UNUSABLE)

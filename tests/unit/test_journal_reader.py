@@ -169,7 +169,9 @@ class Spinning:
     _get_all = _get_cursor = _get_realtime = None
     process = int
 journal_reader._SPIN_SECONDS = 0.1
-list(journal_reader.frames(Spinning(), journal_reader.Gatherer(Spinning(), (), 1), batch=1, careful=False, follow=True))
+gatherer = journal_reader.Gatherer(Spinning(), (), 1)
+alive = journal_reader.end_where_it_spins
+list(journal_reader.frames(Spinning(), gatherer, batch=1, careful=False, follow=True, lives=alive))
 """
 
 
