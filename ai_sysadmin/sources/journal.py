@@ -1,9 +1,12 @@
 """The system journal: followed from a durable position, or asked for its past or for one unit's last lines."""
 
+import asyncio
+import math
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Final, NamedTuple, Protocol
 
 from ai_sysadmin.core.errors import JournalUnavailable
 from ai_sysadmin.core.records import JournalEntry, UnitName
@@ -14,10 +17,98 @@ from ai_sysadmin.sources.journal_files import SkippedFile, own_directory
 from ai_sysadmin.sources.journal_following import Follower, Position, assert_journald, ended, opened, trouble_in
 from ai_sysadmin.sources.journal_following import batches as batches_of
 
-__all__ = ["Position", "SkippedFile", "follow", "lost_between", "lost_within", "own_directory", "past", "trouble_in"]
+__all__ = [
+    "Journal",
+    "LogSeen",
+    "Position",
+    "SkippedFile",
+    "SystemJournal",
+    "follow",
+    "lost_between",
+    "lost_within",
+    "own_directory",
+    "past",
+    "trouble_in",
+    "unit_log",
+]
 
 _LOOK_UP_SECONDS = 20.0
+_LOOK_UP_BYTES: Final = 64 << 20
+_CHUNK_BYTES: Final = 256 << 10
+_STDERR_BYTES: Final = 64 << 10
 _LOST_MOST = 1 << 32
+
+
+class LogSeen(NamedTuple):
+    """Entries that were looked up, oldest first. ``more``: there are older ones in the time that was asked about."""
+
+    entries: Sequence[JournalEntry]
+    more: bool = False
+
+
+class Journal(Protocol):
+    """How the journal is asked about a time. Every method raises ``JournalUnavailable``."""
+
+    async def unit_log(self, unit: str, lines: int, since: datetime, until: datetime | None = None) -> LogSeen:
+        """Return the newest lines by or about a unit in a time."""
+        ...
+
+    async def kernel_log(self, lines: int, since: datetime, until: datetime | None = None) -> LogSeen:
+        """Return the kernel's newest lines in a time that are a warning or worse."""
+        ...
+
+
+class SystemJournal:
+    """The journal of this machine, or that of a directory. However long its messages are, a look-up stays bounded."""
+
+    def __init__(self, directory: Path | None = None, most_bytes: int = _LOOK_UP_BYTES) -> None:
+        self._directory = directory
+        self._most_bytes = most_bytes
+
+    async def unit_log(self, unit: str, lines: int, since: datetime, until: datetime | None = None) -> LogSeen:
+        return await self._newest([f"--unit={unit}"], lines, since, until)
+
+    async def kernel_log(self, lines: int, since: datetime, until: datetime | None = None) -> LogSeen:
+        return await self._newest(["_TRANSPORT=kernel", "--priority=warning"], lines, since, until)
+
+    async def _newest(self, what: list[str], lines: int, since: datetime, until: datetime | None) -> LogSeen:
+        """Read backwards from the end of a time, so that what is cut off is the oldest."""
+        times = [f"--since=@{math.floor(since.timestamp())}"]
+        times += [f"--until=@{math.ceil(until.timestamp())}"] if until else []
+        place = places(self._directory or own_directory())
+        argv = [*JOURNALCTL, *place, "--reverse", f"--lines={lines + 1}", *times, *what]
+        try:
+            async with asyncio.timeout(_LOOK_UP_SECONDS):
+                found, is_cut = await _read_most(argv, lines + 1, self._most_bytes)
+        except TimeoutError as error:
+            raise JournalUnavailable(f"journalctl took longer than {_LOOK_UP_SECONDS:g} s") from error
+        return LogSeen(found[:lines][::-1], is_cut or len(found) > lines)
+
+
+async def _read_most(argv: Sequence[str], entries: int, most_bytes: int) -> tuple[list[JournalEntry], bool]:
+    """Return what ``journalctl`` shows, and whether it was stopped before its end. Raises: JournalUnavailable."""
+    child = await opened(argv)
+    parser, found, read = ExportParser(), list[JournalEntry](), 0
+    async with child:
+        complaints = asyncio.create_task(child.stderr.read(_STDERR_BYTES))
+        try:
+            while len(found) < entries and read < most_bytes:
+                chunk = await child.stdout.read(_CHUNK_BYTES)
+                if not chunk:
+                    break
+                found += parser.feed(chunk if read else chunk.removeprefix(NOTHING))
+                read += len(chunk)
+            else:
+                return found, True
+            said = (await complaints).decode(errors="replace")
+            status = await child.wait()
+        finally:
+            complaints.cancel()
+    if trouble := trouble_in(said):
+        raise JournalUnavailable(trouble)
+    if status != 0:
+        raise ended(Journalctl.name, status, said.strip().splitlines())
+    return found, False
 
 
 def lost_between(position: Position | None, entry: JournalEntry) -> int:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pydantic import AwareDatetime
 
@@ -12,6 +12,7 @@ from ai_sysadmin.core.records import Record
 from ai_sysadmin.runtime.bus import MANAGER, MANAGER_PATH, BusRefused, SystemBus
 from ai_sysadmin.sources.unit_changes import RULES, SUBSCRIBE, Gathered, UnitChanges, moment
 from ai_sysadmin.sources.unit_changes import UNIT as _UNIT
+from ai_sysadmin.sources.unit_setup import SETUP_PROPERTIES, UnitSetup, setup_of
 
 _UNIT_PROPERTIES = (
     "Id",
@@ -81,6 +82,16 @@ class UnitStatus(Record):
     state_changed_at: AwareDatetime | None = None
 
 
+class UnitState(NamedTuple):
+    """One line of systemd's list of units."""
+
+    name: str
+    description: str
+    load_state: str
+    active_state: str
+    sub_state: str
+
+
 class Dependencies(Record):
     """What a unit has to do with others, as systemd holds it after its unit files and its own additions."""
 
@@ -141,7 +152,29 @@ class Units(Protocol):
         ...
 
 
-class WatchedUnits(Units, Protocol):
+class ExaminedUnits(Units, Protocol):
+    """How the units are examined. Every method raises ``SystemdUnavailable`` when systemd does not answer."""
+
+    async def dependencies(self, unit: str) -> Dependencies:
+        """Return what a unit depends on; nothing for one that does not exist. Raises: NotFound."""
+        ...
+
+    async def states(self, units: Sequence[str]) -> list[UnitState]:
+        """Return units' states, by one call for all of them; what is no unit's name is left out.
+
+        A unit asked for by an alias comes under its true name; a unit that does not exist has the load state
+        ``not-found``.
+        """
+        ...
+
+    async def setup(self, unit: str) -> UnitSetup:
+        """Return how a unit is set up; what this systemd does not tell is missing. Raises: NotFound."""
+        ...
+
+    async def manager(self) -> ManagerState: ...
+
+
+class WatchedUnits(ExaminedUnits, Protocol):
     """How the units are watched. Every method raises ``SystemdUnavailable`` when systemd does not answer."""
 
     def changes(self) -> AsyncGenerator[UnitChanges, None]:
@@ -151,12 +184,6 @@ class WatchedUnits(Units, Protocol):
             SystemdUnavailable: the connection broke; what happens until the next call is not told.
         """
         ...
-
-    async def dependencies(self, unit: str) -> Dependencies:
-        """Return what a unit depends on; nothing for one that does not exist. Raises: NotFound."""
-        ...
-
-    async def manager(self) -> ManagerState: ...
 
     async def unsettled(self) -> list[Unsettled]:
         """Return the units that are starting, stopping or reloading now."""
@@ -203,6 +230,25 @@ class SystemdUnits:
         path = await self._loaded(unit)
         found = await self._properties(path, _UNIT, _DEPENDENCIES)
         return Dependencies(**{_snake(name): tuple(units) for name, units in found.items()})
+
+    async def states(self, units: Sequence[str]) -> list[UnitState]:
+        (rows,) = await self._bus.call(MANAGER_PATH, MANAGER, "ListUnitsByNames", "as", (list(units),))
+        return [UnitState(*row[:5]) for row in rows]
+
+    async def setup(self, unit: str) -> UnitSetup:
+        path = await self._loaded(unit)
+        own = SETUP_PROPERTIES.get(_suffix(unit), ())
+        drop_ins, *values = await asyncio.gather(
+            self._optional(path, _UNIT, "DropInPaths"),
+            *(self._optional(path, _interface(unit), name) for name in own),
+        )
+        return setup_of({"DropInPaths": drop_ins, **dict(zip(own, values, strict=True))})
+
+    async def _optional(self, path: str, interface: str, name: str) -> Any:
+        try:
+            return await self._bus.property(path, interface, name)
+        except BusRefused:  # an older systemd does not know it
+            return None
 
     async def manager(self) -> ManagerState:
         found = await self._properties(MANAGER_PATH, MANAGER, _MANAGER_PROPERTIES)

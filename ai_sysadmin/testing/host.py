@@ -10,7 +10,8 @@ from ai_sysadmin.core.records import JournalEntry
 from ai_sysadmin.runtime.bus import Signal, Variant
 from ai_sysadmin.sources.journal import Position
 from ai_sysadmin.sources.unit_changes import UNIT, Gathered, UnitChanges, escaped
-from ai_sysadmin.sources.units import Dependencies, ManagerState, UnitStatus, Unsettled
+from ai_sysadmin.sources.unit_setup import UnitSetup
+from ai_sysadmin.sources.units import Dependencies, ManagerState, UnitState, UnitStatus, Unsettled
 
 
 @dataclass
@@ -39,6 +40,7 @@ class FakeUnits:
     asked: int = 0
     needs: dict[str, Dependencies] = field(default_factory=dict)
     state: ManagerState = field(default_factory=lambda: ManagerState(system_state="running"))
+    setups: dict[str, UnitSetup] = field(default_factory=dict)
     restless: list[Unsettled] = field(default_factory=list)
     _followers: list[Gathered] = field(default_factory=list)
 
@@ -75,7 +77,7 @@ class FakeUnits:
     async def status(self, unit: str) -> UnitStatus:
         self.asked += 1
         self._answer()
-        return self.units.get(unit) or UnitStatus(name=unit, load_state="not-found", active_state="inactive")
+        return self.units.get(unit) or _missing(unit)
 
     async def failed(self) -> list[UnitStatus]:
         self._answer()
@@ -99,6 +101,15 @@ class FakeUnits:
     async def dependencies(self, unit: str) -> Dependencies:
         self._answer()
         return self.needs.get(unit, Dependencies())
+
+    async def states(self, units: Sequence[str]) -> list[UnitState]:
+        self._answer()
+        known = (self.units.get(name) or _missing(name) for name in units if "/" not in name)
+        return [UnitState(u.name, u.description, u.load_state, u.active_state, u.sub_state) for u in known]
+
+    async def setup(self, unit: str) -> UnitSetup:
+        self._answer()
+        return self.setups.get(unit, UnitSetup())
 
     async def manager(self) -> ManagerState:
         self._answer()
@@ -124,6 +135,10 @@ class FakeUnits:
     def _signal(self, member: str, body: list[object], path: str = "/") -> None:
         for each in () if self.is_mute else self._followers:
             each.heard(Signal(path, "", member, body))
+
+
+def _missing(unit: str) -> UnitStatus:
+    return UnitStatus(name=unit, load_state="not-found", active_state="inactive", sub_state="dead")
 
 
 @dataclass

@@ -134,6 +134,22 @@ async def dependencies_are_known(stage: Stage, told: Told) -> None:
     assert (await stage.units.dependencies("t-nowhere.service")).requires == ()
 
 
+async def states_are_told_together(stage: Stage, told: Told) -> None:
+    await stage.start(FAILING)
+    await told.until(is_failed, FAILING)
+    found = {each.name: each for each in await stage.units.states([FAILING, NEEDING, "t-nowhere.service", "a/b"])}
+    assert set(found) == {FAILING, NEEDING, "t-nowhere.service"}
+    assert (found[FAILING].load_state, found[FAILING].active_state) == ("loaded", "failed")
+    assert found["t-nowhere.service"].load_state == "not-found"
+    assert await stage.units.states([]) == []
+
+
+async def a_setup_is_known(stage: Stage, told: Told) -> None:
+    setup = await stage.units.setup(SOCKETED)
+    assert (setup.command, setup.memory_max_bytes) == ("/bin/sleep infinity", None)
+    assert (await stage.units.setup("t-nowhere.service")).command == ""
+
+
 async def the_boot_is_known(stage: Stage, told: Told) -> None:
     manager = await stage.units.manager()
     assert manager.system_state in {"running", "degraded"}
@@ -150,6 +166,8 @@ CONTRACT: Final = (
     restarts_are_counted_and_a_start_limit_shows,
     a_unit_on_its_way_is_unsettled,
     dependencies_are_known,
+    states_are_told_together,
+    a_setup_is_known,
     the_boot_is_known,
     a_broken_connection_is_told,
 )

@@ -15,7 +15,7 @@ import pytest
 from ai_sysadmin.core.clock import SystemClock
 from ai_sysadmin.core.incident import Incident
 from ai_sysadmin.core.noticing_settings import TriggerMonitor as Settings
-from ai_sysadmin.core.records import SymptomKind
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.runtime.bus import SystemBus
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.sources.units import SystemdUnits, WatchedUnits

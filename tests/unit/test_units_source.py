@@ -10,7 +10,16 @@ import pytest
 from ai_sysadmin.core.errors import NotFound, SystemdUnavailable
 from ai_sysadmin.runtime.bus import BusRefused, Signal, SystemBus, Variant
 from ai_sysadmin.sources.unit_changes import MOST_UNITS, UNIT, Gathered, JobEnd, escaped, unit_of
-from ai_sysadmin.sources.units import Dependencies, ManagerState, SystemdUnits, Unsettled, WatchedUnits
+from ai_sysadmin.sources.unit_setup import UnitSetup, setup_of
+from ai_sysadmin.sources.units import (
+    Dependencies,
+    ManagerState,
+    SystemdUnits,
+    UnitState,
+    UnitStatus,
+    Unsettled,
+    WatchedUnits,
+)
 from ai_sysadmin.testing.host import FakeUnits
 from tests.contracts.units_contract import (
     CONTRACT,
@@ -39,6 +48,17 @@ MANAGER = {
     "ActiveEnterTimestamp": 0,
     "StateChangeTimestamp": 1_795_331_618_000_000,
 }
+SETUP = {
+    "DropInPaths": ["/etc/systemd/system/web.service.d/limits.conf"],
+    "ExecStart": [
+        ["/usr/bin/web", ["/usr/bin/web", "--root", "/srv/my site"], False, 0, 0, 0, 0, 0, 0, 0],
+        ["/usr/bin/web", ["/usr/bin/web", "--second"], False, 0, 0, 0, 0, 0, 0, 0],
+    ],
+    "User": "www",
+    "MemoryCurrent": 1 << 20,
+    "MemoryMax": 2**64 - 1,
+    "ExecMainStartTimestamp": 1_795_331_617_000_000,
+}
 SERVICE = {"Result": "exit-code", "ExecMainStatus": 3, "Type": "simple", "NRestarts": 2, "Restart": "no"}
 
 
@@ -66,12 +86,19 @@ class ScriptedBus(SystemBus):
                 for name in ("web.service", "gone.service")
             ]
             return [rows]
+        if member == "ListUnitsByNames":
+            assert signature == "as"
+            return [[(name, "text", "loaded", "active", "running", "", "/p", 0, "", "/") for name in body[0]]]
         assert member == "LoadUnit"
         if body[0] in self.gone or "/" in body[0]:
             raise BusRefused("org.freedesktop.systemd1.NoSuchUnit", "Unit is not valid.")
         return [f"/unit/{body[0]}"]
 
     async def property(self, path: str, interface: str, name: str) -> Any:
+        if name in SETUP:
+            return SETUP[name]
+        if name in ("MemoryPeak", "ExecMainExitTimestamp"):
+            raise BusRefused("org.freedesktop.DBus.Error.UnknownProperty", "Unknown property.")
         self.asked.append((interface.rpartition(".")[2], name))
         if name in MANAGER:
             return path.rpartition("/")[2] if name == "Id" else MANAGER[name]
@@ -112,6 +139,23 @@ async def test_failed_units_are_listed_even_when_one_goes_meanwhile() -> None:
     web, gone = await SystemdUnits(bus).failed()
     assert (web.name, web.result) == ("web.service", "exit-code")
     assert (gone.name, gone.active_state, gone.result) == ("gone.service", "failed", "")
+
+
+async def test_states_of_many_units_are_one_call() -> None:
+    found = await SystemdUnits(ScriptedBus()).states(["a.service", "b.mount"])
+    assert found[0] == UnitState("a.service", "text", "loaded", "active", "running")
+    assert [each.name for each in found] == ["a.service", "b.mount"]
+
+
+async def test_a_setup_is_read_and_what_an_old_systemd_does_not_know_is_missing() -> None:
+    setup = await SystemdUnits(ScriptedBus()).setup("web.service")
+    assert setup.drop_ins == ("/etc/systemd/system/web.service.d/limits.conf",)
+    assert setup.command == "/usr/bin/web --root '/srv/my site'; /usr/bin/web --second"
+    assert (setup.user, setup.memory_bytes, setup.memory_max_bytes) == ("www", 1 << 20, None)
+    assert setup.memory_peak_bytes is None
+    assert setup.started_at == datetime.fromtimestamp(1_795_331_617, UTC)
+    assert (await SystemdUnits(ScriptedBus()).setup("multi-user.target")).command == ""
+    assert setup_of({"What": "/dev/sda1"}).command == "/dev/sda1"
 
 
 async def test_without_a_bus_systemd_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,6 +307,8 @@ class InMemory:
             SOCKET: Dependencies(triggers=(SOCKETED,)),
             SOCKETED: Dependencies(triggered_by=(SOCKET,)),
         }
+        self.fake.setups = {SOCKETED: UnitSetup(command="/bin/sleep infinity")}
+        self.fake.units[NEEDING] = UnitStatus(name=NEEDING, load_state="loaded", active_state="inactive")
         self.at = datetime.now(UTC)
         self.fake.state = ManagerState(
             system_state="running", userspace_at=self.at - timedelta(minutes=1), finished_at=self.at
