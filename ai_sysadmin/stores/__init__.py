@@ -1,7 +1,7 @@
 """What is remembered, as small protocols of domain verbs; each verb is one transaction.
 
 Implementations: ``stores.sqlite`` (embedded default). One contract suite (``tests/contracts``) runs on every one.
-Figures over time have a protocol of their own, in ``metric_store``.
+Others stand in ``metric_store``, ``knowledge_store``, ``opinion_store`` and ``health_store``.
 No transaction spans a model call: work is claimed with a lease, done, and finished by compare-and-set.
 Every method raises ``StoreUnavailable`` when the database does not answer.
 """
@@ -9,12 +9,12 @@ Every method raises ``StoreUnavailable`` when the database does not answer.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal, Protocol
+from typing import Protocol
 
 from pydantic import AwareDatetime
 
 from ai_sysadmin.core.acting import ActionRequest, ActionState, ExecutorEvent
-from ai_sysadmin.core.incident import Incident, State
+from ai_sysadmin.core.incident import Decided, Incident, State
 from ai_sysadmin.core.records import (
     EvidencePack,
     Investigation,
@@ -26,6 +26,7 @@ from ai_sysadmin.core.records import (
     Template,
     Trigger,
 )
+from ai_sysadmin.stores.opinion_store import Alert
 
 
 class JournalPosition(Record):
@@ -91,28 +92,6 @@ class Live:
     faults: tuple[Symptom, ...]
 
 
-class Mute(Record):
-    """A fingerprint that opens nothing until a moment."""
-
-    fingerprint: str
-    until: AwareDatetime
-    by: str
-    reason: str = ""
-    at: AwareDatetime
-
-
-class Alert(Record):
-    """An alert as another system sent it (Alertmanager's webhook, version 4)."""
-
-    fingerprint: str
-    status: Literal["firing", "resolved"]
-    group_key: str = ""
-    labels: dict[str, str]
-    annotations: dict[str, str]
-    starts_at: AwareDatetime
-    ends_at: AwareDatetime | None = None
-
-
 class TimelineEntry(Record):
     """One line of an incident's story: what happened, who wrote it."""
 
@@ -163,7 +142,16 @@ class Claim:
     symptoms: tuple[Symptom, ...]
     token: str
     model_calls: int = 0
+    model_tokens: int = 0
     reviews: tuple[Review, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What models were asked within a time: calls, and tokens of prompts and replies together."""
+
+    calls: int = 0
+    tokens: int = 0
 
 
 class NoticeStore(Protocol):
@@ -234,32 +222,24 @@ class TemplateStore(Protocol):
         ...
 
 
-class MuteStore(Protocol):
-    async def mute(self, mute: Mute) -> None:
-        """Mute a fingerprint; a later one replaces an earlier, one that has passed its moment ends it."""
-        ...
-
-    async def mutes(self, now: datetime) -> Sequence[Mute]: ...
-
-    async def held(self, fingerprint_or_prefix: str) -> Sequence[Symptom]:
-        """Return the symptoms that incidents hold, one for each fingerprint that begins so, the latest seen first."""
-        ...
-
-
-class AlertStore(Protocol):
-    async def receive(self, alerts: Sequence[Alert]) -> None:
-        """Keep alerts until the trigger monitor takes them in; they survive a restart."""
-        ...
-
-
 class ReviewStore(Protocol):
     """What the review layer claims and finishes."""
 
     async def claim_review(
-        self, worker: str, *, lease: timedelta, settle: timedelta, settle_at_most: timedelta, now: datetime
+        self,
+        worker: str,
+        *,
+        lease: timedelta,
+        settle: timedelta,
+        settle_at_most: timedelta,
+        now: datetime,
+        back_off: timedelta = timedelta(0),
+        back_off_at_most: timedelta = timedelta(0),
     ) -> Claim | None:
         """Claim the oldest open incident whose newest evidence is unjudged and that has settled; none: nothing due.
 
+        One that models have judged waits ``back_off`` after the first judgement, twice that after the second and so
+        on, at most ``back_off_at_most``; but not where a stronger fault came, or a person wants it looked at again.
         A worker holds one claim at a time: claiming again under its name takes over what it held when it died.
         """
         ...
@@ -276,6 +256,30 @@ class ReviewStore(Protocol):
 
     async def release(self, claim: Claim) -> None:
         """Give a claim back undone."""
+        ...
+
+    async def spent(self, since: datetime) -> Spent:
+        """Return what reviews of incidents and of the host's health cost since then."""
+        ...
+
+
+class DecisionStore(Protocol):
+    """What a person decides of an incident, beside approving actions."""
+
+    async def decide(self, incident_id: str, event: Decided) -> Incident:
+        """Apply a person's decision, and tell it in the incident's story. Raises: NotFound, Refused."""
+        ...
+
+
+class LeaseStore(Protocol):
+    """Who is being answered: background work keeps off a model server while a person waits for it."""
+
+    async def renew(self, backend: str, until: datetime) -> None:
+        """Say that a person waits for this server until then; a moment that has passed ends it."""
+        ...
+
+    async def leased(self, backend: str, now: datetime) -> bool:
+        """Tell whether a person waits for this server."""
         ...
 
 

@@ -7,8 +7,10 @@ import pytest
 
 from ai_sysadmin.core.errors import NotFound, StoreUnavailable
 from ai_sysadmin.core.incident import State
-from ai_sysadmin.core.records import Judgement, Label, SymptomKind, Template, Verdict
-from ai_sysadmin.stores import Alert, Cleared, Mute, Noticed, Placing
+from ai_sysadmin.core.records import Judgement, Label, Template, Verdict
+from ai_sysadmin.core.symptom_kinds import SymptomKind
+from ai_sysadmin.stores import Cleared, Noticed, Placing
+from ai_sysadmin.stores.opinion_store import Alert, Mute
 from ai_sysadmin.stores.sqlite import open_stores
 from tests.builders import HOST, NOW, PLACING, UNIT, pack, request, review, trigger
 

@@ -10,7 +10,8 @@ import pytest
 from ai_sysadmin.core.acting import ExecutorEventKind, OutcomeKind
 from ai_sysadmin.core.errors import NotFound, StoreUnavailable
 from ai_sysadmin.core.incident import State
-from ai_sysadmin.core.records import SymptomKind, Verdict
+from ai_sysadmin.core.records import Verdict
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.stores import Cleared, JournalPosition, Noticed, ServiceNote
 from ai_sysadmin.stores.sqlite import open_stores
 from tests.builders import HOST, NOW, PLACING, UNIT, event, finished, investigation, pack, request, review, trigger

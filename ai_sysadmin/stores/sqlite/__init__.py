@@ -9,7 +9,11 @@ from pathlib import Path
 from ai_sysadmin.core.clock import Clock, SystemClock
 from ai_sysadmin.core.errors import StoreUnavailable
 from ai_sysadmin.runtime.sqlite import Database
+from ai_sysadmin.stores.sqlite.decisions import SqliteDecisions
+from ai_sysadmin.stores.sqlite.health import SqliteHealth
 from ai_sysadmin.stores.sqlite.judgements import SqliteInvestigations, SqliteReviews
+from ai_sysadmin.stores.sqlite.knowledge import SqliteKnowledge
+from ai_sysadmin.stores.sqlite.leases import SqliteLeases
 from ai_sysadmin.stores.sqlite.metrics import SqliteMetrics
 from ai_sysadmin.stores.sqlite.mutes import SqliteAlerts, SqliteMutes
 from ai_sysadmin.stores.sqlite.notes import SqliteNotes
@@ -35,6 +39,10 @@ class SqliteStores:
     mutes: SqliteMutes
     alerts: SqliteAlerts
     metrics: SqliteMetrics
+    decisions: SqliteDecisions
+    health: SqliteHealth
+    knowledge: SqliteKnowledge
+    leases: SqliteLeases
 
 
 @asynccontextmanager
@@ -63,6 +71,10 @@ async def open_stores(path: Path, host: str, clock: Clock | None = None) -> Asyn
             SqliteMutes(database, host),
             SqliteAlerts(database, host),
             SqliteMetrics(database, host),
+            SqliteDecisions(database, host),
+            SqliteHealth(database, host),
+            SqliteKnowledge(database, host),
+            SqliteLeases(database),
         )
     finally:
         await database.close()

@@ -5,19 +5,15 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from ai_sysadmin.core.acting import ActionRequest
-from ai_sysadmin.core.incident import Event, Incident, Investigated, Judged, State, advance
-from ai_sysadmin.core.records import (
-    HOST_STATE_KINDS,
-    UNIT_STATE_KINDS,
-    EvidencePack,
-    Investigation,
-    Review,
-    short_id,
-)
+from ai_sysadmin.core.incident import Event, Incident, Investigated, Judged, State, advance, rests_until
+from ai_sysadmin.core.records import EvidencePack, Investigation, Review, short_id
+from ai_sysadmin.core.symptom_kinds import HOST_STATE_KINDS, UNIT_STATE_KINDS
 from ai_sysadmin.runtime.sqlite import Database
-from ai_sysadmin.stores import Claim
+from ai_sysadmin.stores import Claim, Spent
 from ai_sysadmin.stores.sqlite.rows import (
+    UNDER_WAY,
     incident_by_id,
+    note_use,
     propose,
     reviews_of,
     stamp,
@@ -39,31 +35,29 @@ class _Claims:
         await self._database.write(lambda connection: _end_lease(connection, claim))
 
     async def _claim(
-        self, worker: str, condition: str, values: Sequence[str], lease: timedelta, now: datetime
+        self,
+        worker: str,
+        condition: str,
+        values: Sequence[str],
+        lease: timedelta,
+        now: datetime,
+        is_wanted: Callable[[Incident], bool] = lambda _: True,
     ) -> Claim | None:
         mine = f"{worker}:"
 
         def work(connection: sqlite3.Connection) -> Claim | None:
-            row = connection.execute(
-                "SELECT id, model_calls, body FROM incidents"  # noqa: S608
+            rows = connection.execute(
+                "SELECT id, model_calls, model_tokens, body FROM incidents"  # noqa: S608
                 f" WHERE host = ? AND (lease_ends <= ? OR substr(lease_token, 1, ?) = ?) AND {condition}"
-                " ORDER BY evidence_at LIMIT 1",
+                " ORDER BY evidence_at",
                 (self._host, stamp(now), len(mine), mine, *values),
-            ).fetchone()
-            if row is None:
-                return None
-            token = mine + short_id(12)
-            connection.execute(
-                "UPDATE incidents SET lease_token = ?, lease_ends = ? WHERE id = ?",
-                (token, stamp(now + lease), row["id"]),
             )
-            return Claim(
-                incident=Incident.model_validate_json(row["body"]),
-                symptoms=symptoms_of(connection, row["id"]),
-                token=token,
-                model_calls=row["model_calls"],
-                reviews=reviews_of(connection, row["id"]),
-            )
+            for row in rows:
+                incident = Incident.model_validate_json(row["body"])
+                if is_wanted(incident):
+                    rows.close()
+                    return _claimed(connection, row, incident, mine + short_id(12), now + lease)
+            return None
 
         return await self._database.write(work)
 
@@ -73,12 +67,15 @@ class _Claims:
         pack: EvidencePack,
         requests: Sequence[ActionRequest],
         event: Event,
-        model_calls: int,
+        spent: Spent,
         record: Callable[[sqlite3.Connection, Incident], None],
+        used_at: datetime | None = None,
     ) -> Incident:
         def work(connection: sqlite3.Connection) -> Incident:
+            if used_at is not None:
+                note_use(connection, self._host, spent, used_at)
             before = incident_by_id(connection, claim.incident.id) or claim.incident
-            if not _end_lease(connection, claim, model_calls):
+            if not _end_lease(connection, claim, spent):
                 return before
             after = update_incident(connection, before, advance(before, event))
             connection.execute(
@@ -97,11 +94,34 @@ class _Claims:
         return await self._database.write(work)
 
 
-def _end_lease(connection: sqlite3.Connection, claim: Claim, model_calls: int = 0) -> bool:
+def _claimed(
+    connection: sqlite3.Connection, row: sqlite3.Row, incident: Incident, token: str, lease_ends: datetime
+) -> Claim:
+    connection.execute(
+        "UPDATE incidents SET lease_token = ?, lease_ends = ? WHERE id = ?", (token, stamp(lease_ends), incident.id)
+    )
+    return Claim(
+        incident=incident,
+        symptoms=symptoms_of(connection, incident.id),
+        token=token,
+        model_calls=row["model_calls"],
+        model_tokens=row["model_tokens"],
+        reviews=reviews_of(connection, incident.id),
+    )
+
+
+_NOTHING = Spent()
+
+
+def _end_lease(connection: sqlite3.Connection, claim: Claim, spent: Spent = _NOTHING) -> bool:
+    """Count what was spent on an incident, and end the lease; tell whether it was still held."""
+    connection.execute(
+        "UPDATE incidents SET model_calls = model_calls + ?, model_tokens = model_tokens + ? WHERE id = ?",
+        (spent.calls, spent.tokens, claim.incident.id),
+    )
     ended = connection.execute(
-        "UPDATE incidents SET lease_token = '', lease_ends = '', model_calls = model_calls + ?"
-        " WHERE id = ? AND lease_token = ?",
-        (model_calls, claim.incident.id, claim.token),
+        "UPDATE incidents SET lease_token = '', lease_ends = '' WHERE id = ? AND lease_token = ?",
+        (claim.incident.id, claim.token),
     )
     return ended.rowcount == 1
 
@@ -110,20 +130,36 @@ class SqliteReviews(_Claims):
     """``ReviewStore`` on SQLite."""
 
     async def claim_review(
-        self, worker: str, *, lease: timedelta, settle: timedelta, settle_at_most: timedelta, now: datetime
+        self,
+        worker: str,
+        *,
+        lease: timedelta,
+        settle: timedelta,
+        settle_at_most: timedelta,
+        now: datetime,
+        back_off: timedelta = timedelta(0),
+        back_off_at_most: timedelta = timedelta(0),
     ) -> Claim | None:
         quiet, long_ago = stamp(now - settle), stamp(now - settle_at_most)
+
+        def is_rested(incident: Incident) -> bool:
+            until = rests_until(incident, back_off, back_off_at_most)
+            return until is None or until <= now
+
         return await self._claim(
             worker,
             "state = ? AND review_due AND evidence_at <= ? AND (changed_at <= ? OR evidence_at <= ?)",
             (State.OPEN.value, quiet, quiet, long_ago),
             lease,
             now,
+            is_rested,
         )
 
     async def finish_review(
         self, claim: Claim, pack: EvidencePack, review: Review, requests: Sequence[ActionRequest]
     ) -> Incident:
+        spent = Spent(review.model_calls, review.tokens)
+
         def record(connection: sqlite3.Connection, incident: Incident) -> None:
             connection.execute(
                 "INSERT INTO reviews (incident_id, body) VALUES (?, ?)", (incident.id, review.model_dump_json())
@@ -133,8 +169,20 @@ class SqliteReviews(_Claims):
             if review.model_calls and incident.kind not in UNIT_STATE_KINDS | HOST_STATE_KINDS:
                 overrule(connection, self._host, symptoms_of(connection, incident.id), review)
 
-        judged = Judged(review, claim.incident.evidence_revision, requested=bool(requests))
-        return await self._finish(claim, pack, requests, judged, review.model_calls, record)
+        held = claim.incident
+        judged = Judged(review, held.evidence_revision, requested=bool(requests), kind=held.kind)
+        return await self._finish(claim, pack, requests, judged, spent, record, review.at)
+
+    async def spent(self, since: datetime) -> Spent:
+        def work(connection: sqlite3.Connection) -> Spent:
+            row = connection.execute(
+                "SELECT coalesce(sum(calls), 0) AS calls, coalesce(sum(tokens), 0) AS tokens FROM model_use"
+                " WHERE host = ? AND at > ?",
+                (self._host, stamp(since)),
+            ).fetchone()
+            return Spent(row["calls"], row["tokens"])
+
+        return await self._database.read(work)
 
 
 class SqliteInvestigations(_Claims):
@@ -143,9 +191,9 @@ class SqliteInvestigations(_Claims):
     async def claim_investigation(self, worker: str, *, lease: timedelta, now: datetime) -> Claim | None:
         return await self._claim(
             worker,
-            "state = ? AND NOT EXISTS (SELECT 1 FROM actions WHERE incident_id = incidents.id"
-            " AND state IN ('proposed', 'submitted', 'asked', 'approved', 'started', 'ran'))",
-            (State.INVESTIGATING.value,),
+            "state = ? AND NOT EXISTS (SELECT 1 FROM actions WHERE incident_id = incidents.id"  # noqa: S608
+            f" AND state IN ({','.join('?' * len(UNDER_WAY))}))",
+            (State.INVESTIGATING.value, *UNDER_WAY),
             lease,
             now,
         )
@@ -162,4 +210,4 @@ class SqliteInvestigations(_Claims):
             tell(connection, incident, "incident_investigated", by, text, investigation.at)
 
         done = Investigated(investigation, requested=bool(requests))
-        return await self._finish(claim, pack, requests, done, investigation.model_calls, record)
+        return await self._finish(claim, pack, requests, done, Spent(investigation.model_calls), record)

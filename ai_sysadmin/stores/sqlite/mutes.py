@@ -8,7 +8,7 @@ from typing import Final
 from ai_sysadmin.core.errors import StoreUnavailable
 from ai_sysadmin.core.records import Symptom
 from ai_sysadmin.runtime.sqlite import Database
-from ai_sysadmin.stores import Alert, Mute
+from ai_sysadmin.stores.opinion_store import Alert, Mute
 from ai_sysadmin.stores.sqlite.rows import stamp
 
 MOST_WAITING_ALERTS: Final = 20_000

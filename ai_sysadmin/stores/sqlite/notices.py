@@ -7,7 +7,8 @@ from datetime import datetime
 from ai_sysadmin.core.incident import FaultCleared, Incident, advance
 from ai_sysadmin.core.records import Symptom
 from ai_sysadmin.runtime.sqlite import Database
-from ai_sysadmin.stores import Alert, Cleared, JournalPosition, Live, Noticed, Placing
+from ai_sysadmin.stores import Cleared, JournalPosition, Live, Noticed, Placing
+from ai_sysadmin.stores.opinion_store import Alert
 from ai_sysadmin.stores.sqlite.placing import BY, IS_LIVE, LIVE, forget_waiting, place, withdraw_proposed
 from ai_sysadmin.stores.sqlite.rows import incident_by_id, stamp, tell, update_incident
 from ai_sysadmin.stores.sqlite.templates import save_templates

@@ -7,7 +7,8 @@ from typing import Final
 
 from ai_sysadmin.core.acting import ActionState
 from ai_sysadmin.core.incident import ENDED, Incident, Merged, Returned, State, advance, attach, open_incident, reopens
-from ai_sysadmin.core.records import Symptom, SymptomKind, Trigger
+from ai_sysadmin.core.records import Symptom, Trigger
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.stores import Action, Placing
 from ai_sysadmin.stores.sqlite.rows import insert_incident, stamp, symptoms_of, tell, update_action, update_incident
 

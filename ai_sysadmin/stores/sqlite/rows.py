@@ -1,14 +1,15 @@
 """Rows and records: what more than one store does to the same tables. Plain functions of a connection."""
 
 import sqlite3
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from ai_sysadmin.core.acting import ActionRequest, ActionState
 from ai_sysadmin.core.incident import Incident
 from ai_sysadmin.core.records import Review, Symptom
-from ai_sysadmin.stores import Action, TimelineEntry
+from ai_sysadmin.stores import Action, Spent, TimelineEntry
 
 UNDER_WAY = tuple(state.value for state in ActionState if not state.ended)
+_USE_IS_KEPT = timedelta(days=2)
 
 
 def stamp(moment: datetime) -> str:
@@ -111,3 +112,14 @@ def update_action(connection: sqlite3.Connection, action: Action) -> None:
 def action_by_id(connection: sqlite3.Connection, action_id: str) -> Action | None:
     row = connection.execute("SELECT body FROM actions WHERE id = ?", (action_id,)).fetchone()
     return Action.model_validate_json(row["body"]) if row else None
+
+
+def note_use(connection: sqlite3.Connection, host: str, spent: Spent, at: datetime) -> None:
+    """Count what models were asked, for the budgets by the hour; forget what no budget counts any more."""
+    if not spent.calls:
+        return
+    connection.execute(
+        "INSERT INTO model_use (host, at, calls, tokens) VALUES (?, ?, ?, ?)",
+        (host, stamp(at), spent.calls, spent.tokens),
+    )
+    connection.execute("DELETE FROM model_use WHERE host = ? AND at < ?", (host, stamp(at - _USE_IS_KEPT)))
