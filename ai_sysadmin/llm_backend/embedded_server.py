@@ -50,6 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--port", type=int, default=8080)
     add("-c", "--ctx-size", dest="n_ctx", type=int, default=8192, help="context of all slots together, in tokens")
     add("-np", "--parallel", dest="n_parallel", type=int, default=1, help="how many slots share the context")
+    add("-b", "--batch-size", dest="n_batch", type=int, help="tokens of a prompt that are worked on at a time")
+    add("-ub", "--ubatch-size", dest="n_ubatch", type=int, help="the same in hardware; an embedded text must fit one")
     add("-t", "--threads", type=int, help="threads that compute")
     add("-cram", "--cache-ram", dest="cache_ram_mib", type=int, default=256, help="prompt cache, in MiB")
     add("-n", "--n-predict", dest="n_predict", type=int, help="the longest answer where a request sets none")
@@ -67,6 +69,8 @@ _COPIED = (
     "port",
     "n_ctx",
     "n_parallel",
+    "n_batch",
+    "n_ubatch",
     "cache_ram_mib",
     "n_predict",
     "sleep_idle_seconds",
