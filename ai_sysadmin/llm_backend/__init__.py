@@ -1,14 +1,21 @@
 """One door to every model: what a model server can be asked, and what it answers.
 
-``llama_cpp`` implements it on llama.cpp's server, ``testing.ScriptedModel`` is the fake; both pass one contract
-suite. ``structured`` turns a reply into a validated value. ``embedded_server`` serves a model file where there is
-no llama-server.
+``door.open_model`` opens one. ``llama_cpp``, ``ollama`` and ``openai_compatible`` speak to each kind of server,
+``testing.ScriptedModel`` is the fake; all pass one contract suite. ``structured`` turns a reply into a validated
+value. ``weights`` has model files; ``local_servers`` serves them, by ``embedded_server`` where no llama-server is.
+
+    BackendUnavailable
+    ├── BackendAway      nobody answers there          → back off
+    ├── BackendLoading   the model is being loaded     → a little later
+    ├── BackendBusy      others come first             → later
+    ├── BackendFailed    it answers with faults        → back off
+    └── ModelMissing     it has no such model          → a person's to mend
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
-from ai_sysadmin.core.errors import ModelMisbehaved, ReplyUnusable
+from ai_sysadmin.core.errors import BackendUnavailable, ModelMisbehaved, ReplyUnusable
 from ai_sysadmin.core.records import Record
 
 Schema = Mapping[str, Any]
@@ -23,7 +30,8 @@ class Message(Record):
 
 
 class Completion(Record):
-    """A whole answer. ``cached_tokens`` of the prompt came from the server's cache.
+    """A whole answer. ``cached_tokens`` of the prompt came from the server's cache. Tokens are the server's own count,
+    or an estimate where it gives none.
 
     ``finish_reason`` is ``stop``, or ``length`` when the answer was cut at ``max_tokens`` or the context's end.
     """
@@ -46,32 +54,94 @@ class Delta(Record):
 class ServerHealth(Record):
     """What a server says of itself. ``text`` is a sentence for people that says what to do where it is not ready.
 
-    ``context_tokens`` is the context of one slot: the most that one prompt and its answer may come to.
+    ``asleep`` is no fault: the model is unloaded, and the next request wakes it. ``context_tokens`` is the context of
+    one slot: the most that one prompt and its answer may come to; 0: not known. ``schemas`` says whether the server
+    was seen to keep to a schema; ``unknown`` until it was first asked for one.
     """
 
-    state: Literal["ready", "loading", "away"]
+    state: Literal["ready", "loading", "asleep", "away"]
     text: str
     model: str = ""
     context_tokens: int = 0
     slots: int = 0
+    schemas: Literal["honoured", "ignored", "unknown"] = "unknown"
+
+    @property
+    def may_be_asked(self) -> bool:
+        """Tell whether a request will be answered: at once, or when the model has woken."""
+        return self.state in {"ready", "asleep"}
+
+
+class TokenCount(NamedTuple):
+    """How many tokens a text is; not ``exact`` where it was estimated, because the server could not be asked."""
+
+    tokens: int
+    exact: bool
+
+
+class Figures(Record):
+    """What one layer has asked of its model server in this process. ``refused`` were never sent."""
+
+    calls: int = 0
+    failures: int = 0
+    refused: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    seconds: float = 0.0
+    last_failure: str = ""
+
+
+class BackendAway(BackendUnavailable):
+    """No model server answers there."""
+
+
+class BackendLoading(BackendUnavailable):
+    """The model server is loading its model."""
+
+
+class BackendBusy(BackendUnavailable):
+    """Others come first at the model server; what was asked was given up."""
+
+
+class BackendFailed(BackendUnavailable):
+    """The model server answers, but with a fault."""
+
+
+class ModelMissing(BackendUnavailable):
+    """The model server does not have the model, or it is not said which of its models to use."""
 
 
 class PromptTooLong(ModelMisbehaved):
-    """The prompt does not fit the model's context."""
+    """The prompt does not fit the model's context, or leaves no room for ``reply_tokens`` of answer."""
 
-    def __init__(self, n_prompt_tokens: int, n_ctx: int) -> None:
-        super().__init__(f"the prompt has {n_prompt_tokens} tokens, the model's context holds {n_ctx}")
+    def __init__(self, n_prompt_tokens: int, n_ctx: int, reply_tokens: int = 0) -> None:
+        answer = f" and its answer may take {reply_tokens}" if reply_tokens else ""
+        super().__init__(f"the prompt has {n_prompt_tokens} tokens{answer}, the model's context holds {n_ctx}")
         self.n_prompt_tokens = n_prompt_tokens
         self.n_ctx = n_ctx
+        self.reply_tokens = reply_tokens
 
 
 class ReplyDoesNotFit(ReplyUnusable):
-    """The reply does not fit the schema, and neither did its repair; ``calls`` were spent on it."""
+    """The reply does not fit the schema, and neither did its repair; ``calls`` and the tokens were spent on it."""
 
-    def __init__(self, message: str, *, model: str, calls: int) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        model: str,
+        calls: int,
+        prompt_tokens: int = 0,
+        completion_tokens: int = 0,
+        cached_tokens: int = 0,
+    ) -> None:
         super().__init__(message)
         self.model = model
         self.calls = calls
+        self.prompt_tokens = prompt_tokens
+        self.completion_tokens = completion_tokens
+        self.cached_tokens = cached_tokens
 
 
 class ModelServer(Protocol):
@@ -117,6 +187,10 @@ class ModelServer(Protocol):
 
         Raises: as ``complete``, also in the middle.
         """
+        ...
+
+    async def count_tokens(self, text: str) -> TokenCount:
+        """Count the tokens of a text with the model's own tokenizer, or estimate. Never raises, wakes no model."""
         ...
 
     async def close(self) -> None:

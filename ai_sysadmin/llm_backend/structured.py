@@ -1,17 +1,18 @@
 """Machine-read replies: a flat pydantic model becomes a schema for the decoder, and the reply is checked again.
 
 The schema only constrains, the model does not see it: the prompt has to describe the shape too. llama.cpp skips
-schema features that it does not know without a word, hence flat models, bounds on everything, and validation.
+schema features that it does not know without a word, hence flat models, bounds on everything, and validation. Where
+a server was seen to ignore schemas, ``with_schema_shown`` puts the schema itself into the prompt.
 """
 
-import asyncio
+import json
 import logging
+import re
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-from ai_sysadmin.core.errors import BackendUnavailable
 from ai_sysadmin.llm_backend import Completion, Message, ModelServer, PromptTooLong, ReplyDoesNotFit, Schema
 
 log = logging.getLogger(__name__)
@@ -20,7 +21,9 @@ Reply = TypeVar("Reply", bound=BaseModel)
 
 _BOUNDS = {"string": ("maxLength",), "array": ("maxItems",), "integer": ("minimum", "maximum")}
 _LEFT_OUT = frozenset({"title", "default", "$defs"})
+_FENCED = re.compile(r"\A\s*```(?:json)?\s*(\{.*\})\s*```\s*\Z", re.DOTALL)
 _MOST_QUOTED = 4000
+_MOST_SHOWN = 6000
 
 
 async def reply_as(
@@ -34,7 +37,8 @@ async def reply_as(
 ) -> tuple[Reply, Completion, int]:
     """Ask for a reply of one shape; return it, the completion it came from, and how many calls that took.
 
-    A reply that does not fit is shown to the model once, together with what is wrong with it.
+    A reply that does not fit is shown to the model once, together with what is wrong with it. The completion's tokens
+    are those of all calls together.
 
     Raises:
         ReplyDoesNotFit: neither the reply nor its repair fits.
@@ -42,48 +46,63 @@ async def reply_as(
         BackendUnavailable: the server is away, loading or too slow.
     """
     schema = schema_of(model)
-    talk = list(messages)
-    fault = ""
-    for calls in (1, 2):
-        completion = await server.complete(
-            talk, max_tokens=max_tokens, schema=schema, seed=seed, temperature=temperature
-        )
-        reply, fault = _checked(completion, model)
-        if reply is not None:
-            return reply, completion, calls
-        talk += [
-            Message(role="assistant", content=completion.text[:_MOST_QUOTED]),
-            Message(role="user", content=f"That reply cannot be used: {fault}. Reply again: the JSON object, no more."),
-        ]
-    raise ReplyDoesNotFit(fault, model=completion.model, calls=calls)
 
+    async def ask(talk: Sequence[Message]) -> Completion:
+        return await server.complete(talk, max_tokens=max_tokens, schema=schema, seed=seed, temperature=temperature)
 
-async def reply_to_longest(
-    server: ModelServer,
-    prompts: Sequence[Sequence[Message]],
-    model: type[Reply],
-    *,
-    within_seconds: float,
-    max_tokens: int,
-    temperature: float = 0.2,
-) -> tuple[Reply, Completion, int]:
-    """Ask as ``reply_as`` does, with the first of these prompts (longest first) that fits the model's context.
-
-    Raises: as ``reply_as``; BackendUnavailable also when all of it takes longer than ``within_seconds``.
-    """
-    *longer, shortest = prompts
+    first = await ask(messages)
+    reply, fault = _checked(first, model)
+    if reply is not None:
+        return reply, first, 1
+    bad = Message(role="assistant", content=first.text[:_MOST_QUOTED])
+    wish = f"That reply cannot be used: {fault}. Reply again: the JSON object, no more."
     try:
-        async with asyncio.timeout(within_seconds):
-            for prompt in longer:
-                try:
-                    return await reply_as(server, prompt, model, max_tokens=max_tokens, temperature=temperature)
-                except PromptTooLong as error:
-                    log.info("trying a shorter prompt: %s", error, extra={"event": "prompt_cut"})
-            return await reply_as(server, shortest, model, max_tokens=max_tokens, temperature=temperature)
-    except TimeoutError as error:
-        raise BackendUnavailable(
-            f"{server.name} model at {server.url} took longer than {within_seconds:.0f} s"
-        ) from error
+        second = _added(first, await ask([*messages, bad, Message(role="user", content=wish)]))
+    except PromptTooLong as error:
+        raise _unusable(f"{fault}; there was no room to say so to the model: {error}", first, 1) from error
+    reply, fault = _checked(second, model)
+    if reply is None:
+        raise _unusable(fault, second, 2)
+    return reply, second, 2
+
+
+def _unusable(fault: str, spent: Completion, calls: int) -> ReplyDoesNotFit:
+    return ReplyDoesNotFit(
+        fault,
+        model=spent.model,
+        calls=calls,
+        prompt_tokens=spent.prompt_tokens,
+        completion_tokens=spent.completion_tokens,
+        cached_tokens=spent.cached_tokens,
+    )
+
+
+def _added(before: Completion, last: Completion) -> Completion:
+    """Return the last completion with the tokens of those before it added."""
+    return last.model_copy(
+        update={
+            "prompt_tokens": before.prompt_tokens + last.prompt_tokens,
+            "completion_tokens": before.completion_tokens + last.completion_tokens,
+            "cached_tokens": before.cached_tokens + last.cached_tokens,
+        }
+    )
+
+
+def with_schema_shown(messages: Sequence[Message], schema: Schema) -> tuple[Message, ...]:
+    """Return a prompt whose system part ends with the schema, for a server that does not keep to it by itself.
+
+    Of a schema that is very long only the field names are shown.
+    """
+    said = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
+    if len(said) > _MOST_SHOWN:
+        said = json.dumps({"required": list(schema.get("properties", ()))})[:_MOST_SHOWN]
+    line = f"Reply with one JSON object and nothing else, no code fence. It fits this JSON schema: {said}"
+    systems = [at for at, message in enumerate(messages) if message.role == "system"]
+    if not systems:
+        return Message(role="system", content=line), *messages
+    shown = list(messages)
+    shown[systems[-1]] = Message(role="system", content=f"{messages[systems[-1]].content}\n{line}")
+    return tuple(shown)
 
 
 def _checked(completion: Completion, model: type[Reply]) -> tuple[Reply | None, str]:
@@ -91,7 +110,7 @@ def _checked(completion: Completion, model: type[Reply]) -> tuple[Reply | None, 
     if completion.finish_reason == "length":
         return None, f"it was cut off after {completion.completion_tokens} tokens; be brief"
     try:
-        return model.model_validate_json(completion.text), ""
+        return model.model_validate_json(_FENCED.sub(r"\1", completion.text)), ""
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False, include_context=False)
         return None, "; ".join(

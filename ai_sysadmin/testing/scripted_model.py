@@ -10,7 +10,18 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ai_sysadmin.core.errors import BackendUnavailable
-from ai_sysadmin.llm_backend import Completion, Delta, Message, PromptTooLong, Schema, ServerHealth
+from ai_sysadmin.llm_backend import (
+    BackendAway,
+    BackendLoading,
+    Completion,
+    Delta,
+    Message,
+    PromptTooLong,
+    Schema,
+    ServerHealth,
+    TokenCount,
+)
+from ai_sysadmin.llm_backend.tokens import estimate
 
 _CHARACTERS_PER_TOKEN = 4
 
@@ -33,7 +44,8 @@ class ScriptedModel:
     """Replies from a script: a text, or an error to raise, one for each call, in order.
 
     With the script at its end it answers with the smallest instance of the schema, or with ``some words``. ``asked``
-    holds every request, ``busy`` how many answers are under way. ``state`` may be set at any time.
+    holds every request, ``busy`` how many answers are under way. ``state`` may be set at any time; asleep, it wakes
+    with the next request.
     """
 
     def __init__(
@@ -43,15 +55,17 @@ class ScriptedModel:
         model: str = "scripted",
         context_tokens: int = 8192,
         pause_seconds: float = 0,
+        slots: int = 1,
     ) -> None:
         self.name = name
         self.url = "scripted:"
         self.model = model
-        self.state: Literal["ready", "loading", "away"] = "ready"
+        self.state: Literal["ready", "loading", "asleep", "away"] = "ready"
         self.asked: list[Asked] = []
         self.busy = 0
         self._context_tokens = context_tokens
         self._pause_seconds = pause_seconds
+        self._slots = slots
         self._script = deque(replies)
 
     def enqueue(self, *replies: str | Exception | dict[str, Any]) -> None:
@@ -59,14 +73,14 @@ class ScriptedModel:
         self._script.extend(json.dumps(reply) if isinstance(reply, dict) else reply for reply in replies)
 
     async def health(self) -> ServerHealth:
-        if self.state != "ready":
-            return ServerHealth(state=self.state, text=self._not_ready())
+        if self.state in {"loading", "away"}:
+            return ServerHealth(state=self.state, text=str(self._not_ready()))
         return ServerHealth(
-            state="ready",
-            text=f"{self.name} model at {self.url} is ready",
+            state=self.state,
+            text=f"{self.name} model at {self.url} is {self.state}",
             model=self.model,
             context_tokens=self._context_tokens,
-            slots=1,
+            slots=self._slots,
         )
 
     async def complete(
@@ -117,21 +131,27 @@ class ScriptedModel:
             )
         )
 
+    async def count_tokens(self, text: str) -> TokenCount:
+        return TokenCount(estimate(text), exact=False)
+
     async def close(self) -> None:
         return
 
     def _begin(self, asked: Asked) -> int:
-        if self.state != "ready":
-            raise BackendUnavailable(self._not_ready())
+        if self.state in {"loading", "away"}:
+            raise self._not_ready()
+        self.state = "ready"
         tokens = len(asked.text) // _CHARACTERS_PER_TOKEN + 1
         if tokens > self._context_tokens:
             raise PromptTooLong(tokens, self._context_tokens)
         self.asked.append(asked)
         return tokens
 
-    def _not_ready(self) -> str:
-        what = "is loading, 40 s so far" if self.state == "loading" else "is away (the script says so)"
-        return f"{self.name} model at {self.url} {what}"
+    def _not_ready(self) -> BackendUnavailable:
+        it = f"{self.name} model at {self.url}"
+        if self.state == "loading":
+            return BackendLoading(f"{it} is loading, 40 s so far")
+        return BackendAway(f"{it} is away (the script says so)")
 
     def _next(self, schema: Schema | None) -> str:
         if not self._script:
@@ -155,5 +175,7 @@ def smallest(schema: Schema) -> Any:
             return [smallest(schema["items"])]
         case "integer":
             return schema.get("minimum", 0)
+        case "boolean":
+            return False
         case _:
             return "x"

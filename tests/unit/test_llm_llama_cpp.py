@@ -11,6 +11,9 @@ from ai_sysadmin.core.errors import BackendUnavailable, SettingsError
 from ai_sysadmin.core.settings import Backend
 from ai_sysadmin.llm_backend import Message, PromptTooLong
 from ai_sysadmin.llm_backend.llama_cpp import LlamaCpp
+from tests.warm import warm
+
+__all__ = ["warm"]
 
 HELLO = (Message(role="user", content="hello"),)
 LOADING = {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}

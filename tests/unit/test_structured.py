@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from ai_sysadmin.core.errors import BackendUnavailable, ReplyUnusable
-from ai_sysadmin.llm_backend import Message, PromptTooLong, ReplyDoesNotFit
-from ai_sysadmin.llm_backend.structured import list_of, one_of, reply_as, reply_to_longest, schema_of
+from ai_sysadmin.core.errors import ReplyUnusable
+from ai_sysadmin.llm_backend import Message, ReplyDoesNotFit
+from ai_sysadmin.llm_backend.structured import list_of, one_of, reply_as, schema_of
 from ai_sysadmin.testing.scripted_model import ScriptedModel, smallest
 
 HELLO = (Message(role="user", content="judge"),)
@@ -111,6 +111,38 @@ async def test_two_bad_replies_are_unusable_and_counted(bad):
     assert (caught.value.calls, caught.value.model) == (2, "scripted")
 
 
+async def test_the_tokens_of_all_calls_are_added_up():
+    model = ScriptedModel("All is well.", json.dumps(GOOD))
+    _, spent, calls = await reply_as(model, HELLO, Judgement, max_tokens=100)
+    assert calls == 2
+    assert spent.text == json.dumps(GOOD)
+    assert spent.prompt_tokens == sum(len(asked.text) // 4 + 1 for asked in model.asked)
+    assert spent.completion_tokens == 3 + len(spent.text.split())
+    model = ScriptedModel("All is well.", "All is well.")
+    with pytest.raises(ReplyDoesNotFit) as caught:
+        await reply_as(model, HELLO, Judgement, max_tokens=100)
+    assert caught.value.completion_tokens == 6
+    assert caught.value.prompt_tokens == sum(len(asked.text) // 4 + 1 for asked in model.asked)
+
+
+async def test_a_repair_that_does_not_fit_the_context_is_unusable_and_what_it_took_is_known():
+    model = ScriptedModel("x" * 300, context_tokens=60)
+    with pytest.raises(ReplyDoesNotFit, match="no room to say so") as caught:
+        await reply_as(model, HELLO, Judgement, max_tokens=100)
+    assert (caught.value.calls, caught.value.completion_tokens) == (1, 1)
+
+
+async def test_a_reply_in_a_code_fence_is_a_reply():
+    model = ScriptedModel(f"```json\n{json.dumps(GOOD)}\n```")
+    assert (await reply_as(model, HELLO, Judgement, max_tokens=100))[2] == 1
+
+
+async def test_what_a_model_is_shown_of_its_own_bad_reply_is_bounded():
+    model = ScriptedModel("y" * 9000, json.dumps(GOOD))
+    await reply_as(model, HELLO, Judgement, max_tokens=100)
+    assert len(model.asked[1].text) < 6000
+
+
 async def test_a_reply_that_was_cut_off_is_unusable_even_where_it_parses():
     whole = json.dumps(GOOD)
     model = ScriptedModel(whole + " and more words", whole + " and more words")
@@ -118,20 +150,6 @@ async def test_a_reply_that_was_cut_off_is_unusable_even_where_it_parses():
         await reply_as(model, HELLO, Judgement, max_tokens=len(whole.split()))
 
 
-async def test_the_longest_prompt_that_fits_is_asked():
-    model = ScriptedModel(json.dumps(GOOD), context_tokens=100)
-    prompts = [(Message(role="user", content="x" * size),) for size in (4000, 1000, 10)]
-    await reply_to_longest(model, prompts, Judgement, max_tokens=100, within_seconds=5)
-    assert [len(asked.text) for asked in model.asked] == [10]
-    with pytest.raises(PromptTooLong):
-        await reply_to_longest(model, prompts[:2], Judgement, max_tokens=100, within_seconds=5)
-
-
-async def test_all_calls_together_have_one_limit():
-    model = ScriptedModel("slow " * 100, pause_seconds=0.05)
-    with pytest.raises(BackendUnavailable, match=r"review model at scripted: took longer than 0 s"):
-        await reply_to_longest(model, [HELLO], Judgement, max_tokens=100, within_seconds=0.2)
-
-
 def test_the_smallest_instance_of_a_schema_fits_it():
+    assert smallest({"type": "boolean"}) is False
     assert Judgement.model_validate(smallest(schema_of(Judgement))).severity == 0
