@@ -12,10 +12,11 @@ from typing import Annotated, Final, Literal
 from fastapi import APIRouter, Request
 from pydantic import AfterValidator, AwareDatetime, Field
 
+from ai_sysadmin.context.redact import Redactor
 from ai_sysadmin.core.clock import Clock
 from ai_sysadmin.openai_api_server import wire
 from ai_sysadmin.openai_api_server.errors import Fault, Faulty
-from ai_sysadmin.stores import Alert, AlertStore
+from ai_sysadmin.stores.opinion_store import Alert, AlertStore
 
 log = logging.getLogger(__name__)
 
@@ -58,12 +59,13 @@ class Notification(wire.Lenient):
     alerts: tuple[SentAlert, ...]
 
 
-def router(store: AlertStore, clock: Clock) -> APIRouter:
-    made = APIRouter()
+def router(store: AlertStore, clock: Clock, redactor: Redactor | None = None) -> APIRouter:
+    """Return the route; ``redactor`` takes the secrets out of what is sent."""
+    made, without = APIRouter(), redactor or Redactor()
 
     @made.post(PATH)
     async def alertmanager(request: Request) -> dict[str, int]:
-        alerts = alerts_in(await request.body(), clock.now())
+        alerts = [without_secrets(each, without) for each in alerts_in(await request.body(), clock.now())]
         await store.receive(alerts)
         log.info("received %d alerts", len(alerts), extra={"event": "alerts_received", "alerts": len(alerts)})
         return {"received": len(alerts)}
@@ -86,6 +88,21 @@ def alerts_in(body: bytes, now: datetime) -> tuple[Alert, ...]:
     if sent.truncated:
         log.warning("%d alerts were left out by their sender", sent.truncated, extra={"event": "alerts_truncated"})
     return tuple(_alert(each, sent.group_key, now) for each in sent.alerts)
+
+
+def without_secrets(alert: Alert, redactor: Redactor) -> Alert:
+    """Return an alert whose labels and annotations hold no secret. Its fingerprint, where it holds one, is replaced."""
+    labels, _ = redactor.mapping(alert.labels)
+    annotations, _ = redactor.mapping(alert.annotations)
+    named = not redactor.redact(alert.fingerprint).counts
+    return alert.model_copy(
+        update={
+            "fingerprint": alert.fingerprint if named else _fingerprint_of({"": alert.fingerprint}),
+            "group_key": redactor.redact(alert.group_key).text,
+            "labels": labels,
+            "annotations": annotations,
+        }
+    )
 
 
 _ADVICE: Final = f"set max_alerts: {MAX_ALERTS} (or fewer) in the receiver's webhook_configs"

@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+from ai_sysadmin.context.redact import Redactor
 from ai_sysadmin.core.incident import Incident
 from ai_sysadmin.core.noticing_settings import TriggerMonitor as Settings
-from ai_sysadmin.core.records import SymptomKind, Trigger
+from ai_sysadmin.core.records import Trigger
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.runtime.service import uninterrupted
 from ai_sysadmin.stores import Noticed, NoticeStore, Placing
 
@@ -15,11 +17,12 @@ log = logging.getLogger(__name__)
 
 
 class Ledger:
-    """Commits what was noticed, and says which incidents began."""
+    """Commits what was noticed without the secrets in it, and says which incidents began."""
 
-    def __init__(self, host: str, store: NoticeStore, settings: Settings) -> None:
+    def __init__(self, host: str, store: NoticeStore, settings: Settings, redactor: Redactor | None = None) -> None:
         self.host = host
         self.store = store
+        self.redactor = redactor or Redactor()
         self._related: list[Callable[[Trigger], Trigger]] = []
         self._told: list[Callable[[], None]] = []
         self._placing = Placing(
@@ -39,8 +42,12 @@ class Ledger:
 
     async def commit(self, noticed: Noticed) -> Sequence[Incident]:
         """Record a stretch, whole even when cancelled: done twice, it would count twice. Raises: StoreUnavailable."""
-        if noticed.triggers and self._related:
-            noticed = replace(noticed, triggers=tuple(map(self._complete, noticed.triggers)))
+        if noticed.triggers or noticed.cleared:
+            noticed = replace(
+                noticed,
+                triggers=tuple(self._without_secrets(self._complete(each)) for each in noticed.triggers),
+                cleared=tuple(replace(each, why=self.redactor.redact(each.why).text) for each in noticed.cleared),
+            )
         began = await uninterrupted(self.store.commit(noticed, self._placing))
         for incident in began:
             _tell(incident)
@@ -53,6 +60,14 @@ class Ledger:
         for related in self._related:
             trigger = related(trigger)
         return trigger
+
+    def _without_secrets(self, trigger: Trigger) -> Trigger:
+        """Return a trigger whose words hold no secret. What its fingerprint is made of stays as it is."""
+        details, found = self.redactor.mapping(trigger.details)
+        text, why = self.redactor.redact(trigger.text), self.redactor.redact(trigger.why)
+        if not (found or text.counts or why.counts):
+            return trigger
+        return trigger.model_copy(update={"text": text.text, "why": why.text, "details": details})
 
 
 def _tell(incident: Incident) -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from ai_sysadmin.core.records import Symptom, SymptomKind, Trigger
+from ai_sysadmin.core.records import Symptom, Trigger
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.trigger_monitor.lines.mined import OTHER_LINES, Mined, template_id
 
 MOST_TEMPLATES: Final = 50
@@ -21,7 +22,8 @@ USUAL_AFTER: Final = timedelta(minutes=10)
 JUMP: Final = 10
 """A burst is so many times as much as usual."""
 
-_TEXT = 500
+_TEXT = 2000
+"""So much of a line is held on to; it is cut once its secrets are out of it."""
 
 
 @dataclass(frozen=True)

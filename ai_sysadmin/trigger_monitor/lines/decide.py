@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Final, NamedTuple
 
+from ai_sysadmin.context.redact import Redactor, shortened
 from ai_sysadmin.core.noticing_settings import TriggerMonitor as Settings
 from ai_sysadmin.core.records import JournalEntry, Judgement, Label, Symptom, Template, Trigger
 from ai_sysadmin.trigger_monitor import rules
@@ -33,6 +34,7 @@ NOVEL_SIGHTINGS: Final = 3
 """So often a line counts as unheard of."""
 
 _MOST_ORIGINS = 4096
+_MOST_TEXT = 500
 _QUIET = Scored(0, ())
 _EVER = datetime.min.replace(tzinfo=UTC)
 
@@ -70,6 +72,7 @@ class Noticer:
         memory: str = "",
         nameless: str = "",
         has_learned: bool = False,
+        redactor: Redactor | None = None,
     ) -> None:
         """Take up what was known before a restart.
 
@@ -78,6 +81,7 @@ class Noticer:
             waiting: the symptoms without an incident, for bursts that are under way.
             nameless: what lines are about that name no writer (a log file that a person vouches for).
             has_learned: what is unheard of counts at once, whenever it was written.
+            redactor: takes the secrets out of templates and triggers.
         """
         self._host = host
         self._settings = settings
@@ -91,7 +95,8 @@ class Noticer:
         self._victims: dict[str, tuple[str, str]] = {}
         self._origins: dict[tuple[object, ...], Origin] = {}
         self._speakers: dict[str, Speaker] = {}
-        self._miner = Miner(self._graded)
+        self._redactor = redactor or Redactor()
+        self._miner = Miner(self._graded, self._redactor)
         self._miner.seed(templates)
 
     def memory(self) -> str:
@@ -257,11 +262,16 @@ class Noticer:
         opened, logged, self._recent = bursts_in(heard.lines, self._recent, self._host, self._burst, now)
         opened += heard.hits.triggers(self._host)
         return Decided(
-            triggers=(*(self._in_time(each, now) for each in opened), *logged, *heard.dropped),
+            triggers=tuple(map(self._shown, (*(self._in_time(each, now) for each in opened), *logged, *heard.dropped))),
             candidates=tuple(heard.failed.values()),
             suppressed=heard.suppressed,
             said=tuple(heard.said),
         )
+
+    def _shown(self, trigger: Trigger) -> Trigger:
+        """Return a trigger with its line as it may be kept: without secrets, and then cut."""
+        text = shortened(self._redactor.redact(trigger.text).text, _MOST_TEXT)
+        return trigger if text == trigger.text else trigger.model_copy(update={"text": text})
 
     def _in_time(self, trigger: Trigger, now: datetime) -> Trigger:
         """Return a trigger as it counts now: in a maintenance window it opens nothing."""

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from ai_sysadmin.core.records import JournalEntry, SymptomKind, Trigger
+from ai_sysadmin.core.records import JournalEntry, Trigger
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.trigger_monitor import rules
 from ai_sysadmin.trigger_monitor.lines.bursts import BatchLines
 from ai_sysadmin.trigger_monitor.lines.hits import Hits

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ai_sysadmin.core.records import JournalEntry, SymptomKind, Trigger
+from ai_sysadmin.core.records import JournalEntry, Trigger
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.trigger_monitor import rules
 from ai_sysadmin.trigger_monitor.lines.log_rule import Rule
 from ai_sysadmin.trigger_monitor.lines.mined import Mined
@@ -14,7 +15,9 @@ from ai_sysadmin.trigger_monitor.lines.scores import Scored
 Subject = tuple[str, str]
 """A unit and what else it is about; one of them is empty, except where something is about both."""
 
-_TEXT = 500
+_TEXT = 2000
+"""So much of a line is held on to; it is cut once its secrets are out of it."""
+
 _MOST_VICTIMS = 64
 _MOST_SUBJECTS = 50
 

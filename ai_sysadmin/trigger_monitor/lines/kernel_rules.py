@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ai_sysadmin.core.records import SymptomKind
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.trigger_monitor.lines.log_rule import kernel_rule
 
 _DEVICE = r"(?P<disk>(?!sr\d|fd\d|loop\d|ram\d|zram\d)[a-z][\w!-]*)"

@@ -179,6 +179,7 @@ class Listening:
             waiting=await store.unattached(now - timedelta(seconds=self._settings.join_within_seconds)),
             memory=(await store.memory()).get(Noticer.MEMORY, ""),
             now=now,
+            redactor=self._ledger.redactor,
         )
 
     @property

@@ -6,7 +6,7 @@ device): whatever else a program writes says something of that program's own uni
 
 from typing import Final
 
-from ai_sysadmin.core.records import SymptomKind
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.trigger_monitor.lines.kernel_rules import KERNEL_RULES
 from ai_sysadmin.trigger_monitor.lines.log_rule import log_rule, watcher_rule
 

@@ -4,6 +4,7 @@ import hashlib
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
+from ai_sysadmin.context.redact import shortened
 from ai_sysadmin.core.records import Judgement, Label, Template
 from ai_sysadmin.trigger_monitor.lines.masks import WILDCARD
 
@@ -85,7 +86,7 @@ class Mined:
         self.id = id_ or template_id(source, " ".join(words))
         self.source = source
         self.words = words
-        self.example = example[:_EXAMPLE]
+        self.example = shortened(example, _EXAMPLE)
         self.grade = grade
         self.priority = 7
         self.count = 0

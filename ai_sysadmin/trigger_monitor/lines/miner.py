@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from operator import eq
 from typing import Final
 
+from ai_sysadmin.context.redact import Redactor, shortened
 from ai_sysadmin.core.records import Judgement, Label, Template
 from ai_sysadmin.trigger_monitor.lines.masks import (
     DIGITS_AWAY,
@@ -28,6 +29,9 @@ MOST_OF_A_SOURCE: Final = 2000
 MOST_SOURCES: Final = 1000
 MOST_KEYS: Final = 20_000
 """So many cheap and masked forms are remembered over all sources; beyond it they are found again the dear way."""
+
+_REDACTED: Final = 4 * LOOKED_AT
+"""So much of a line has its secrets taken out, so that none is cut in two where a template's text ends."""
 
 _LEAF: Final = 32
 _NAMES: Final = 4
@@ -47,8 +51,9 @@ Grader = Callable[["Source", str], Grade]
 class Miner:
     """All sources' templates."""
 
-    def __init__(self, grader: Grader) -> None:
+    def __init__(self, grader: Grader, redactor: Redactor | None = None) -> None:
         self._grader = grader
+        self._redactor = redactor or Redactor()
         self._sources: dict[str, Source] = {}
         self._fresh_sources = Bucket(MOST_SOURCES, 1)
         self._count = 0
@@ -88,13 +93,15 @@ class Miner:
             cheap = bare
         if not source.searches.has(at) and (shape not in source.shapes or not source.tries.take(at)):
             return self.other(source, at)
+        shown = self._redactor.redact(message[:_REDACTED]).text
+        head = shortened(shown, LOOKED_AT)
         words = masked_words(head)
         text = " ".join(words)
         counts = is_count(text)
         if counts:
             words = with_zeros(head, words)
             text = " ".join(words)
-        found = source.masked.get(text) or self._search(source, words, text, message, at)
+        found = source.masked.get(text) or self._search(source, words, text, message, shown, at)
         if found is not source.other:
             if found.count:
                 source.shapes.add(shape)
@@ -140,7 +147,8 @@ class Miner:
 
     # --- making and finding
 
-    def _search(self, source: Source, words: list[str], text: str, message: str, at: datetime) -> Mined:
+    def _search(self, source: Source, words: list[str], text: str, message: str, shown: str, at: datetime) -> Mined:
+        """Return the template of a line that is not known by its masked text; ``shown``: it, without secrets."""
         if not source.searches.take(at):
             return self.other(source, at)
         grade = self._grader(source, message)
@@ -150,7 +158,7 @@ class Miner:
             if found.words != words:
                 found.widen(words)
         elif source.births.take(at):
-            found = Mined(source.name, words, message, grade, at)
+            found = Mined(source.name, words, shown, grade, at)
             self._add(source, found)
         else:
             return self.other(source, at)
@@ -179,16 +187,20 @@ class Miner:
         leaf.append(mined)
 
     def _revived(self, source: Source, kept: Template) -> Mined:
-        words = kept.text.split(" ")
-        mined = Mined(source.name, words, kept.example, self._grader(source, kept.example), kept.first_at, kept.id)
+        example, found = self._redactor.redact(kept.example)
+        text = self._redactor.redact(kept.text).text if found else kept.text
+        words = text.split(" ")
+        mined = Mined(source.name, words, example, self._grader(source, kept.example), kept.first_at, kept.id)
         mined.priority, mined.count, mined.last_at, mined.known = kept.priority, kept.count, kept.last_at, kept.known
         mined.label, mined.judgement, mined.judged_by = kept.label, kept.judgement, kept.judged_by
         mined.reported_at = mined.shown_at = kept.last_at
         mined.shown = 1
         if WILDCARD not in words:
-            self._remember(source.masked, kept.text, mined)
+            self._remember(source.masked, text, mined)
         if kept.text == OTHER_LINES:
             source.other = mined
+        if found:
+            self.touch(mined)  # it was kept before there was the rule
         return mined
 
     def _remember(self, forms: dict[str, Mined], form: str, mined: Mined) -> None:

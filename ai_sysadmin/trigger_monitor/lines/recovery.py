@@ -6,7 +6,8 @@ from typing import Final
 
 from ai_sysadmin.core.clock import local
 from ai_sysadmin.core.incident import Incident
-from ai_sysadmin.core.records import Symptom, SymptomKind
+from ai_sysadmin.core.records import Symptom
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.trigger_monitor.lines.bursts import BURST_OVER
 from ai_sysadmin.trigger_monitor.recoveries import Clearer
 

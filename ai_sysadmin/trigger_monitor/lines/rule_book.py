@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from ai_sysadmin.core.noticing_settings import LogRule
-from ai_sysadmin.core.records import SymptomKind
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.trigger_monitor.lines.log_rule import Believed, Rule
 from ai_sysadmin.trigger_monitor.lines.log_rules import RULES
 
