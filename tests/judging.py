@@ -5,11 +5,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from ai_sysadmin.context.evidence import gather
+from ai_sysadmin.context.claims import Gathering
+from ai_sysadmin.context.evidence import EvidenceSources, gather
 from ai_sysadmin.context.facts import Facts, facts_of
 from ai_sysadmin.core.incident import Incident
-from ai_sysadmin.core.records import JournalEntry, Symptom, SymptomKind
-from ai_sysadmin.sources.units import UnitStatus
+from ai_sysadmin.core.records import JournalEntry, Symptom
+from ai_sysadmin.core.symptom_kinds import SymptomKind
+from ai_sysadmin.sources.journal import LogSeen
+from ai_sysadmin.sources.unit_setup import UnitSetup
+from ai_sysadmin.sources.units import Dependencies, ManagerState, UnitState, UnitStatus
 from ai_sysadmin.stores import Claim, ServiceNote
 from tests.builders import HOST, NOW, UNIT, incident
 
@@ -31,9 +35,12 @@ RUNNING = FAILED.model_copy(update={"active_state": "active", "sub_state": "runn
 
 @dataclass
 class FixedUnits:
-    """Every unit is in this state, or cannot be asked after."""
+    """Every unit is in this state, or cannot be asked after; ``needs`` and ``others`` are its dependencies."""
 
     answer: UnitStatus | Exception = FAILED
+    needs: Dependencies = field(default_factory=Dependencies)
+    others: dict[str, UnitState] = field(default_factory=dict)
+    how: UnitSetup = field(default_factory=UnitSetup)
 
     async def status(self, unit: str) -> UnitStatus:
         if isinstance(self.answer, Exception):
@@ -42,6 +49,41 @@ class FixedUnits:
 
     async def failed(self) -> list[UnitStatus]:
         return [await self.status("")]
+
+    async def dependencies(self, unit: str) -> Dependencies:
+        await self.status(unit)
+        return self.needs
+
+    async def states(self, units: Sequence[str]) -> list[UnitState]:
+        return [self.others.get(name) or UnitState(name, "", "loaded", "active", "running") for name in units]
+
+    async def setup(self, unit: str) -> UnitSetup:
+        return self.how
+
+    async def manager(self) -> ManagerState:
+        await self.status("")
+        return ManagerState(system_state="running", userspace_at=NOW - timedelta(days=3))
+
+
+@dataclass
+class FixedJournal:
+    """A journal with these entries, or one that cannot be read. It has ``sources.journal.Journal``'s methods."""
+
+    entries: Sequence[JournalEntry] | Exception = ()
+    kernel: Sequence[JournalEntry] = ()
+
+    async def unit_log(self, unit: str, lines: int, since: datetime, until: datetime | None = None) -> LogSeen:
+        if isinstance(self.entries, Exception):
+            raise self.entries
+        return self._between(self.entries, lines, since, until)
+
+    async def kernel_log(self, lines: int, since: datetime, until: datetime | None = None) -> LogSeen:
+        return self._between(self.kernel, lines, since, until)
+
+    @staticmethod
+    def _between(entries: Sequence[JournalEntry], lines: int, since: datetime, until: datetime | None) -> LogSeen:
+        found = [each for each in entries if since <= each.at and (until is None or each.at <= until)]
+        return LogSeen(found[-lines:], more=len(found) > lines)
 
 
 @dataclass
@@ -106,13 +148,20 @@ def lines(*messages: str, priority: int = 3) -> list[JournalEntry]:
     ]
 
 
-def log_of(*messages: str):
-    """Return a journal look-up that finds these lines."""
+def log_of(*messages: str) -> FixedJournal:
+    """Return a journal in which a unit said this."""
+    return FixedJournal(lines(*messages))
 
-    async def look_up(unit: str, count: int) -> Sequence[JournalEntry]:
-        return lines(*messages)[-count:]
 
-    return look_up
+def sources(units: FixedUnits | None = None, journal: FixedJournal | None = None, **more: Any) -> EvidenceSources:
+    """Return where evidence comes from; by default a failed unit and one line of its log."""
+    return EvidenceSources(units=units or FixedUnits(), journal=journal or log_of("boom"), **more)
+
+
+def gathering(
+    units: FixedUnits | None = None, journal: FixedJournal | None = None, clock: Any = None, **more: Any
+) -> Gathering:
+    return Gathering(sources(units, journal, **more), clock or FixedClock())
 
 
 def symptom(**changes: Any) -> Symptom:
@@ -141,5 +190,5 @@ async def facts(
     status: UnitStatus | Exception = FAILED, kind: SymptomKind = SymptomKind.UNIT_FAILED, **changes: Any
 ) -> Facts:
     about = incident(kind=kind, **changes)
-    pack = await gather(about, [symptom()], FixedUnits(status), log_of("boom"), log_lines=30, now=NOW)
+    pack = await gather(about, [symptom()], sources(FixedUnits(status)), NOW)
     return facts_of(about, pack)

@@ -6,10 +6,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from ai_sysadmin.context.evidence import JournalLookup, gather
+from ai_sysadmin.context.evidence import EvidenceSources, gather
 from ai_sysadmin.context.facts import Facts, facts_of
 from ai_sysadmin.core.clock import Clock
-from ai_sysadmin.sources.units import Units
 from ai_sysadmin.stores import Claim
 
 POLL_SECONDS = 0.2
@@ -19,23 +18,14 @@ GATHERING_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Gathering:
-    """How evidence is gathered: ``log_lines`` of a unit's journal, beside its state and the symptoms."""
+    """How evidence is gathered, and by which clock."""
 
-    units: Units
-    journal_lookup: JournalLookup
-    log_lines: int
+    sources: EvidenceSources
     clock: Clock
 
     async def facts(self, claim: Claim) -> Facts:
         """Gather the evidence for a claimed incident, and what follows from it."""
-        pack = await gather(
-            claim.incident,
-            claim.symptoms,
-            self.units,
-            self.journal_lookup,
-            log_lines=self.log_lines,
-            now=self.clock.now(),
-        )
+        pack = await gather(claim.incident, claim.symptoms, self.sources, self.clock.now())
         return facts_of(claim.incident, pack)
 
 

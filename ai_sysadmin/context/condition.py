@@ -6,7 +6,7 @@ from typing import Literal
 
 from ai_sysadmin.context.defuse import without_numbers
 from ai_sysadmin.core.clock import Clock
-from ai_sysadmin.llm_backend import ModelServer
+from ai_sysadmin.llm_backend import ModelServer, ServerHealth
 from ai_sysadmin.stores import NoteStore, ServiceNote
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,18 @@ async def watch(condition: Condition, server: ModelServer, without_it: str) -> N
     while True:
         health = await server.health()
         if health.state == "ready":
-            await condition.is_ok(f"{health.text} ({health.model}, {health.context_tokens} tokens of context)")
+            await condition.is_ok(_ready(health))
+        elif health.may_be_asked:
+            await condition.is_ok(health.text)
         else:
             await condition.is_degraded(f"{health.text}; {without_it}")
         await asyncio.sleep(LOOK_EVERY_SECONDS)
+
+
+def _ready(health: ServerHealth) -> str:
+    said = [health.model]
+    if health.context_tokens:
+        said.append(f"{health.context_tokens} tokens of context")
+    if health.schemas == "ignored":
+        said.append("it does not keep to schemas, so more of its replies are unusable")
+    return f"{health.text} ({', '.join(said)})"

@@ -1,134 +1,205 @@
-"""Gather what is known about an incident: the unit as it stands, its last log lines, the symptoms with their counts.
+"""Gather what is known about an incident, before any model: the same host gives the same pack.
 
-The same host gives the same pack: pieces have fixed ids (``e1`` unit, ``e2`` log, ``e3`` symptoms), a look-up that
-fails is a piece that says why, and the hash is over what a judgement may rest on.
+The pieces have one order and consecutive ids (``e1``, ``e2``, …). They are looked up side by side, each within its
+time; a look-up that fails is a piece that says why. ``context.pieces`` holds them, one module each.
 """
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
-from itertools import groupby
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, NamedTuple
 
-from ai_sysadmin.context.defuse import newest, one_line
+from ai_sysadmin.context.defuse import cut, one_line
+from ai_sysadmin.context.knowledge import Search
+from ai_sysadmin.context.pieces import (
+    changes,
+    dependencies,
+    host,
+    log,
+    metrics,
+    past,
+    runbooks,
+    symptoms,
+    unit,
+)
+from ai_sysadmin.context.pieces.drafts import MOST_LINE_CHARACTERS, MOST_PIECE_CHARACTERS, Cleaner, Draft
+from ai_sysadmin.context.pieces.host import HostLookup
+from ai_sysadmin.context.pieces.past import PastIncidents
+from ai_sysadmin.context.pieces.runbooks import RunbookShelf
+from ai_sysadmin.context.redact import Redactor, redact_pack
+from ai_sysadmin.core.context_settings import Context
 from ai_sysadmin.core.errors import AiSysadminError
 from ai_sysadmin.core.incident import Incident
-from ai_sysadmin.core.records import Evidence, EvidencePack, JournalEntry, Symptom
-from ai_sysadmin.sources.units import Units, UnitStatus
+from ai_sysadmin.core.records import Evidence, EvidenceKind, EvidencePack, Symptom
+from ai_sysadmin.sources.changes import Changes
+from ai_sysadmin.sources.journal import Journal
+from ai_sysadmin.sources.sysstat import Sysstat
+from ai_sysadmin.sources.units import ExaminedUnits
+from ai_sysadmin.stores.metric_store import MetricStore
 
-JournalLookup = Callable[[str, int], Awaitable[Sequence[JournalEntry]]]
-"""Return the last so many lines of a unit's journal, oldest first."""
+_QUERY_CHARACTERS: Final = 400
+_JUDGED: Final = frozenset({"unit_status", "symptoms", "unit_log", "changes", "dependencies"})
+"""Kinds of piece that the hash knows: what a judgement may rest on, and whether it could be looked at."""
 
-MOST_LINE_CHARACTERS = 300
-MOST_LOG_CHARACTERS = 6000
-MOST_SYMPTOMS = 20
 
-_STATE_FACTS = ("load_state", "active_state", "sub_state", "result", "exit_status")
-_PRIORITIES = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
+@dataclass(frozen=True)
+class EvidenceSources:
+    """Where evidence comes from. What is none is not there on this host, and makes no piece."""
+
+    units: ExaminedUnits
+    journal: Journal
+    redactor: Redactor = field(default_factory=Redactor)
+    limits: Context = field(default_factory=Context)
+    metrics: MetricStore | None = None
+    sysstat: Sysstat | None = None
+    changes: Changes | None = None
+    past: PastIncidents | None = None
+    knowledge: Search | None = None
+    documents: RunbookShelf | None = None
+    host: HostLookup | None = None
+
+
+class Look(NamedTuple):
+    """One look-up: what it is for, and how it is done."""
+
+    kind: EvidenceKind
+    title: str
+    work: Callable[[Cleaner], Awaitable[Draft | None]]
+
+
+class Seen(NamedTuple):
+    """What a look-up came to, and how many secrets were taken out of it, by kind."""
+
+    look: Look
+    draft: Draft
+    redacted: dict[str, int]
 
 
 async def gather(
-    incident: Incident,
-    symptoms: Sequence[Symptom],
-    units: Units,
-    journal_lookup: JournalLookup,
-    *,
-    log_lines: int,
-    now: datetime,
+    incident: Incident, noticed: Sequence[Symptom], sources: EvidenceSources, now: datetime
 ) -> EvidencePack:
     """Return the evidence for an incident; what cannot be looked up is said in its place, never left out.
 
-    The hash is unchanged by counts, times, process ids and further lines of known templates; a new fingerprint, or
-    another state or result of the unit, changes it. What is noteworthy in the log is there as a fingerprint.
+    The hash is unchanged by counts, times, process ids and further lines of known templates, and by figures, runbooks,
+    past incidents and the host. A new fingerprint, another state or result of the unit, another failed dependency or
+    another change before the fault changes it.
     """
-    pieces: list[Evidence] = []
-    if incident.unit:
-        pieces.append(await _unit_status(incident.unit, units, now))
-        pieces.append(await _unit_log(incident.unit, journal_lookup, log_lines, now))
-    pieces.append(_symptoms(symptoms, now))
-    return EvidencePack(incident_id=incident.id, pieces=tuple(pieces), hash=_hash(pieces, symptoms))
+    measured = _measured(incident, noticed, sources, now)
+    found = await asyncio.gather(*(_seen(look, sources) for look in measured))
+    query = _query(incident, [topic for seen in found if seen for topic in seen.draft.topics])
+    known = await asyncio.gather(*(_seen(look, sources) for look in _known(incident, sources, query)))
+    all_seen = [seen for seen in (*found, *known) if seen]
+    pieces = tuple(_piece(number, seen, now) for number, seen in enumerate(all_seen, start=1))
+    pack = EvidencePack(incident_id=incident.id, pieces=pieces, hash=_hash(all_seen))
+    return redact_pack(pack, sources.redactor)
 
 
-async def _unit_status(unit: str, units: Units, now: datetime) -> Evidence:
+def _measured(incident: Incident, noticed: Sequence[Symptom], sources: EvidenceSources, now: datetime) -> list[Look]:
+    """Return the look-ups of this incident's own, in the order of their pieces."""
+    limits, name = sources.limits, incident.unit
+    stretch = log.Stretch(incident.opened_at, limits.log_before_seconds, limits.log_lines)
+    before = changes.Before(incident.opened_at, limits.changes_hours)
+    subjects = frozenset({incident.about, *(symptom.about for symptom in noticed)}) - {""}
+    around = metrics.Around(incident.opened_at, limits.baseline_hours, subjects)
+    sysstat = sources.sysstat if limits.sysstat else None
+    looks: list[Look] = []
+    if name:
+        looks.append(Look("unit_status", f"state of {name}", lambda clean: unit.look(name, sources.units, clean)))
+    looks.append(Look("symptoms", "what was noticed", lambda clean: _at_once(symptoms.draft(noticed, clean))))
+    if name:
+        looks.append(Look("unit_log", f"log of {name}", lambda clean: log.look(name, sources.journal, stretch, clean)))
+    elif not log.KERNEL_KINDS.isdisjoint({incident.kind, *(symptom.kind for symptom in noticed)}):
+        looks.append(
+            Look("unit_log", "the kernel's log", lambda clean: log.look_at_kernel(sources.journal, stretch, clean))
+        )
+    if all_changes := sources.changes:
+        looks.append(
+            Look("changes", "what changed before", lambda clean: changes.look(name, all_changes, before, clean))
+        )
+    if name:
+        what = f"what {name} depends on"
+        looks.append(Look("dependencies", what, lambda clean: dependencies.look(name, sources.units, clean)))
+    if sources.metrics or sysstat:
+        looks.append(
+            Look(
+                "metrics",
+                "the host's figures",
+                lambda clean: metrics.look(sources.metrics, sysstat, around, now, clean),
+            )
+        )
+    return looks
+
+
+def _known(incident: Incident, sources: EvidenceSources, query: str) -> list[Look]:
+    """Return the look-ups of what is known beside this incident."""
+    limits, search, shelf = sources.limits, sources.knowledge, sources.documents
+    looks: list[Look] = []
+    if remembered := sources.past:
+        looks.append(
+            Look(
+                "past_incidents",
+                "similar incidents of the past",
+                lambda clean: past.look(incident, remembered, search, query, limits.past_incidents, clean),
+            )
+        )
+    if search or shelf:
+        looks.append(
+            Look(
+                "runbooks",
+                "runbooks that may fit",
+                lambda clean: runbooks.look(incident, shelf, search, query, limits.runbooks, clean),
+            )
+        )
+    if this_host := sources.host:
+        looks.append(Look("host", "the host", lambda clean: host.look(this_host, clean)))
+    return looks
+
+
+def _query(incident: Incident, topics: Sequence[str]) -> str:
+    return cut(" ".join((incident.kind.value.replace("_", " "), incident.title, *topics)), _QUERY_CHARACTERS)
+
+
+async def _at_once(draft: Draft) -> Draft:
+    return draft
+
+
+async def _seen(look: Look, sources: EvidenceSources) -> Seen | None:
+    """Do a look-up within its time; what went wrong is told in its place."""
+    clean = Cleaner(sources.redactor)
+    limit = sources.limits.gather_seconds
     try:
-        status = await units.status(unit)
+        async with asyncio.timeout(limit):
+            draft = await look.work(clean)
+    except TimeoutError:
+        draft = _unavailable(look, f"it took longer than {limit:g} s")
     except AiSysadminError as error:
-        return _unavailable("e1", f"state of {unit}", error, now)
+        draft = _unavailable(look, clean.line(str(error)))
+    return Seen(look, draft, dict(sorted(clean.counts.items()))) if draft else None
+
+
+def _unavailable(look: Look, why: str) -> Draft:
+    lines = (one_line(f"not known: {why}", MOST_LINE_CHARACTERS),)
+    return Draft(kind="unavailable", title=look.title, lines=lines, identity=("unavailable",))
+
+
+def _piece(number: int, seen: Seen, now: datetime) -> Evidence:
+    draft = seen.draft
     return Evidence(
-        id="e1", kind="unit_status", title=f"state of {unit}", text=_describe(status), at=now, facts=facts_from(status)
+        id=f"e{number}",
+        kind=draft.kind,
+        title=one_line(draft.title, MOST_LINE_CHARACTERS),
+        text=cut("\n".join(cut(line, MOST_LINE_CHARACTERS) for line in draft.lines), MOST_PIECE_CHARACTERS),
+        at=now,
+        facts=dict(draft.facts),
+        left_out=one_line(draft.left_out, MOST_LINE_CHARACTERS),
+        redacted=seen.redacted,
     )
 
 
-def facts_from(status: UnitStatus) -> dict[str, str]:
-    """Return a unit's state as facts; ``facts.status_in`` reads them back."""
-    fields = status.model_dump(mode="json", exclude_none=True)
-    return {name: one_line(str(value), MOST_LINE_CHARACTERS) for name, value in fields.items()}
-
-
-def _describe(status: UnitStatus) -> str:
-    lines = [
-        f"{status.name}: {status.description}",
-        f"state: {status.active_state} ({status.sub_state}), unit file {status.load_state}, type {status.type}",
-        f"result: {status.result}, exit status {status.exit_status}, restarted by systemd {status.n_restarts} times",
-    ]
-    if status.fragment_path:
-        lines.append(f"defined in {status.fragment_path}")
-    if status.state_changed_at:
-        lines.append(f"in this state since {_time(status.state_changed_at)}")
-    return "\n".join(one_line(line, MOST_LINE_CHARACTERS) for line in lines)
-
-
-async def _unit_log(unit: str, journal_lookup: JournalLookup, log_lines: int, now: datetime) -> Evidence:
-    try:
-        entries = await journal_lookup(unit, log_lines)
-    except AiSysadminError as error:
-        return _unavailable("e2", f"log of {unit}", error, now)
-    text = "\n".join(newest(_log_lines(entries), MOST_LOG_CHARACTERS)) or "(no lines)"
-    return Evidence(id="e2", kind="unit_log", title=f"last log lines of {unit}", text=text, at=now)
-
-
-def _log_lines(entries: Sequence[JournalEntry]) -> list[str]:
-    """Return one line for each run of equal entries, in order."""
-    lines: list[str] = []
-    for (priority, identifier, message), run in groupby(entries, key=lambda e: (e.priority, e.identifier, e.message)):
-        first, *more = run
-        times = f" ({len(more) + 1} times)" if more else ""
-        said = f"{_time(first.at)} {_PRIORITIES[min(max(priority, 0), 7)]} {identifier}: "
-        lines.append(one_line(said, 100) + " " + one_line(message, MOST_LINE_CHARACTERS - 100 - len(times)) + times)
-    return lines
-
-
-def _symptoms(symptoms: Sequence[Symptom], now: datetime) -> Evidence:
-    ranked = sorted(symptoms, key=lambda s: (not s.opens, s.priority, s.first_at, s.fingerprint))
-    lines = [_symptom(symptom) for symptom in ranked[:MOST_SYMPTOMS]]
-    if len(ranked) > MOST_SYMPTOMS:
-        lines.append(f"and {len(ranked) - MOST_SYMPTOMS} more kinds of symptom")
-    text = "\n".join(lines) or "(none)"
-    return Evidence(id="e3", kind="symptoms", title="what was noticed, with counts", text=text, at=now)
-
-
-def _symptom(symptom: Symptom) -> str:
-    said = f"{symptom.kind.value}, {symptom.count} times since {_time(symptom.first_at)}: {symptom.why}"
-    if symptom.text and symptom.text not in symptom.why:
-        said += f" | for example: {symptom.text}"
-    return one_line(said, MOST_LINE_CHARACTERS)
-
-
-def _unavailable(piece_id: str, title: str, error: AiSysadminError, now: datetime) -> Evidence:
-    text = one_line(f"not known: {error}", MOST_LINE_CHARACTERS)
-    return Evidence(id=piece_id, kind="unavailable", title=title, text=text, at=now)
-
-
-def _time(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _hash(pieces: Sequence[Evidence], symptoms: Sequence[Symptom]) -> str:
-    body = {
-        "kinds": [(piece.id, piece.kind) for piece in pieces],
-        "states": [
-            [piece.facts.get(name, "") for name in _STATE_FACTS] for piece in pieces if piece.kind == "unit_status"
-        ],
-        "fingerprints": sorted(symptom.fingerprint for symptom in symptoms),
-    }
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:32]
+def _hash(all_seen: Sequence[Seen]) -> str:
+    body = [(seen.look.kind, seen.draft.identity) for seen in all_seen if seen.look.kind in _JUDGED]
+    known = [(kind, list(identity)) for kind, identity in body if identity]
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:32]

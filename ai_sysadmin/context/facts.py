@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from pydantic import ValidationError
 
 from ai_sysadmin.actions.catalogue import candidates
-from ai_sysadmin.context.defuse import fenced, one_line
+from ai_sysadmin.context.defuse import one_line
 from ai_sysadmin.core.incident import Incident
-from ai_sysadmin.core.records import EvidencePack, ProposedAction, SymptomKind
+from ai_sysadmin.core.records import EvidencePack, ProposedAction
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.sources.units import UnitStatus
 
 NO_ACTION = "none"
@@ -54,7 +56,8 @@ def status_in(pack: EvidencePack) -> UnitStatus | None:
     for piece in pack.pieces:
         if piece.kind == "unit_status":
             try:
-                return UnitStatus.model_validate(piece.facts)
+                known = {name: value for name, value in piece.facts.items() if name in UnitStatus.model_fields}
+                return UnitStatus.model_validate(known)
             except ValidationError:  # a pack that another version wrote: its state counts as not known
                 return None
     return None
@@ -96,6 +99,15 @@ _RESULTS = {
 }
 
 
+BACKGROUND: Final = frozenset({"past_incidents", "runbooks", "host", "unavailable"})
+"""Kinds of piece in which nothing of this incident was observed."""
+
+
+def citable(pack: EvidencePack) -> tuple[str, ...]:
+    """Return the ids of the pieces that a judgement may rest on: those in which something was observed."""
+    return tuple(sorted(piece.id for piece in pack.pieces if piece.kind not in BACKGROUND))
+
+
 @dataclass(frozen=True)
 class Citation:
     """Which pieces of evidence a reply rests on; ``fault`` says why they do not count, empty when they do."""
@@ -105,25 +117,17 @@ class Citation:
 
 
 def citation(pack: EvidencePack, cited: Sequence[str]) -> Citation:
-    """Check what a reply cites: at least one piece, and only pieces that there are."""
+    """Check what a reply cites: at least one piece that observes this incident, and only pieces that there are."""
     unknown = sorted(set(cited) - pack.ids())
-    ids = tuple(sorted(set(cited) & pack.ids()))
+    pieces = [piece for piece in pack.pieces if piece.id in set(cited)]
+    ids = tuple(sorted(piece.id for piece in pieces))
     if unknown:
         return Citation(ids, f"it cites {one_line(', '.join(unknown), 80)}, which is no evidence here")
-    return Citation(ids, "" if ids else "it cites no evidence")
-
-
-def evidence_text(pack: EvidencePack, most_log_characters: int | None = None) -> str:
-    """Return all pieces fenced for a prompt; a log may be cut to its newest lines."""
-    return "\n\n".join(
-        fenced(
-            f"{piece.id} {piece.kind}: {piece.title}",
-            piece.text
-            if most_log_characters is None or piece.kind != "unit_log"
-            else piece.text[len(piece.text) - min(len(piece.text), most_log_characters) :],
-        )
-        for piece in pack.pieces
-    )
+    if not ids:
+        return Citation(ids, "it cites no evidence")
+    if all(piece.kind in BACKGROUND for piece in pieces):
+        return Citation(ids, f"it cites only {', '.join(ids)}, in which nothing of this incident is observed")
+    return Citation(ids)
 
 
 def choices_text(facts: Facts) -> str:
