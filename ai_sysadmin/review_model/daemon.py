@@ -6,79 +6,21 @@ from datetime import datetime, timedelta
 
 from ai_sysadmin.context.claims import GATHERING_SECONDS, Gathering, held, work_forever
 from ai_sysadmin.context.condition import Condition
-from ai_sysadmin.context.facts import Facts
 from ai_sysadmin.core.acting import ActionRequest, Origin
 from ai_sysadmin.core.clock import Clock
-from ai_sysadmin.core.errors import BackendUnavailable, ModelMisbehaved
 from ai_sysadmin.core.records import EvidencePack, Review, Verdict
 from ai_sysadmin.core.settings import ReviewModel
-from ai_sysadmin.llm_backend import ModelServer, ReplyDoesNotFit
-from ai_sysadmin.llm_backend.structured import reply_to_longest
-from ai_sysadmin.review_model import decide, rules
+from ai_sysadmin.llm_backend import ModelServer
+from ai_sysadmin.review_model import rules
+from ai_sysadmin.review_model.judge import WITHOUT_MODEL, Judge
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.stores import Claim, ReviewStore
+
+__all__ = ["SERVICE", "WITHOUT_MODEL", "Judge", "Reviewer", "requests_of"]
 
 log = logging.getLogger(__name__)
 
 SERVICE = "review-model"
-WITHOUT_MODEL = "incidents are judged by rules"
-_BEFORE_LEASE_ENDS_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class Judge:
-    """Judges one incident at a time; without the model, by rules.
-
-    ``temperature`` is the model's; ``within_seconds`` bounds one judgement with all its calls.
-    """
-
-    model: ModelServer
-    condition: Condition
-    clock: Clock
-    max_reply_tokens: int
-    max_model_calls: int
-    within_seconds: float
-    temperature: float = 0.2
-
-    @classmethod
-    def of(cls, model: ModelServer, condition: Condition, clock: Clock, settings: ReviewModel) -> "Judge":
-        return cls(
-            model=model,
-            condition=condition,
-            clock=clock,
-            max_reply_tokens=settings.max_reply_tokens,
-            max_model_calls=settings.max_model_calls_per_incident,
-            within_seconds=max(1.0, settings.lease_seconds - _BEFORE_LEASE_ENDS_SECONDS),
-        )
-
-    async def judge(self, facts: Facts, claim: Claim) -> Review:
-        """Return a judgement, always. Raises: StoreUnavailable (its own condition cannot be noted)."""
-        now = self.clock.now()
-        if same := decide.repeated(facts, claim.reviews, now):
-            return same
-        if claim.model_calls >= self.max_model_calls:
-            return rules.judge(facts, now, [f"{claim.model_calls} model calls were spent on this incident already"])
-        try:
-            review = await self._by_model(facts)
-        except BackendUnavailable as error:
-            await self.condition.is_degraded(f"{error}; {WITHOUT_MODEL}")
-            return rules.judge(facts, self.clock.now(), [f"review model away: {error}"])
-        except ModelMisbehaved as error:
-            calls = error.calls if isinstance(error, ReplyDoesNotFit) else 0
-            return decide.unusable(facts, str(error), calls, self.clock.now())
-        await self.condition.is_ok(f"{self.model.name} model at {self.model.url} answers")
-        return review
-
-    async def _by_model(self, facts: Facts) -> Review:
-        reply, completion, calls = await reply_to_longest(
-            self.model,
-            decide.prompts(facts),
-            decide.reply_model(facts),
-            within_seconds=self.within_seconds,
-            max_tokens=self.max_reply_tokens,
-            temperature=self.temperature,
-        )
-        return decide.judged(facts, reply, completion.model, calls, self.clock.now())
 
 
 @dataclass(frozen=True)
@@ -108,7 +50,7 @@ class Reviewer:
         settings: ReviewModel,
     ) -> "Reviewer":
         """Return a reviewer whose judge asks this model."""
-        judge = Judge.of(model, condition, clock, settings)
+        judge = Judge.of(model, condition, clock, settings, store.spent)
         return cls(host, store, gathering, judge, clock, heart, settings)
 
     async def review_forever(self) -> None:
@@ -123,6 +65,8 @@ class Reviewer:
             settle=timedelta(seconds=self.settings.settle_seconds),
             settle_at_most=timedelta(seconds=self.settings.settle_at_most_seconds),
             now=self.clock.now(),
+            back_off=timedelta(seconds=self.settings.back_off_seconds),
+            back_off_at_most=timedelta(seconds=self.settings.back_off_at_most_seconds),
         )
         if claim is None:
             return False
@@ -154,6 +98,9 @@ class Reviewer:
                 verdict=review.verdict.value,
                 judged_by=review.judged_by,
                 model_calls=review.model_calls,
+                prompt_tokens=review.prompt_tokens,
+                cached_tokens=review.cached_tokens,
+                completion_tokens=review.completion_tokens,
                 incident_state=incident.state.value,
             ),
         )

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from ai_sysadmin.context.facts import Facts, cause_of
-from ai_sysadmin.core.records import HOST_STATE_KINDS, UNIT_STATE_KINDS, Review, SymptomKind, Verdict
+from ai_sysadmin.context.facts import Facts
+from ai_sysadmin.context.well_known import Known, known
+from ai_sysadmin.core.records import Review, Verdict
+from ai_sysadmin.core.symptom_kinds import HOST_STATE_KINDS, UNIT_STATE_KINDS, SymptomKind
 
 RULES = "rules"
 
@@ -44,20 +46,24 @@ _SEVERITY = {
 }
 _MEASURED_CONFIDENCE = 60
 """That a unit failed is certain; that its result is the whole cause is not."""
+_NAMED_CONFIDENCE = 70
+_OBSERVED = frozenset({"unit_status", "symptoms", "unit_log", "changes", "dependencies", "metrics"})
 
 
 def judge(facts: Facts, now: datetime, notes: Sequence[str] = ()) -> Review:
     """Return the rules' judgement: a measured failure with a remedy is acted on, the rest watched or passed on."""
-    verdict, why = _verdict(facts)
+    seen = known(facts)
+    verdict, why = _verdict(facts, seen)
     incident = facts.incident
+    measured = _NAMED_CONFIDENCE if seen.is_named else _MEASURED_CONFIDENCE
     return Review(
         incident_id=incident.id,
         evidence_hash=facts.pack.hash,
         verdict=verdict,
         severity=_SEVERITY[incident.kind] if facts.failed or not _runs_again(facts) else _SEVERITY[incident.kind] // 2,
-        confidence=_MEASURED_CONFIDENCE if facts.failed else 0,
-        cause=cause_of(facts),
-        why=why,
+        confidence=measured if facts.failed else 0,
+        cause=seen.cause,
+        why=why + (f". The runbook is {seen.runbook}" if seen.runbook else ""),
         evidence=_rests_on(facts),
         action=facts.remedy if verdict is Verdict.ACT else None,
         judged_by=RULES,
@@ -66,8 +72,10 @@ def judge(facts: Facts, now: datetime, notes: Sequence[str] = ()) -> Review:
     )
 
 
-def _verdict(facts: Facts) -> tuple[Verdict, str]:
+def _verdict(facts: Facts, seen: Known) -> tuple[Verdict, str]:
     unit = facts.incident.unit
+    if facts.failed and facts.remedy and seen.in_the_way:
+        return Verdict.ESCALATE, f"{unit} is measured failed, and {seen.in_the_way}"
     if facts.failed and facts.remedy:
         return Verdict.ACT, f"{unit} is measured failed, and {facts.remedy.name} is what helps most often"
     if facts.failed:
@@ -87,4 +95,5 @@ def _runs_again(facts: Facts) -> bool:
 
 
 def _rests_on(facts: Facts) -> tuple[str, ...]:
-    return tuple(piece.id for piece in facts.pack.pieces if piece.kind != "unavailable")[:1]
+    """Return what the rules looked at: what was observed of this incident, and could be."""
+    return tuple(piece.id for piece in facts.pack.pieces if piece.kind in _OBSERVED)

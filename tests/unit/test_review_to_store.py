@@ -4,12 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from ai_sysadmin.context.claims import Gathering
 from ai_sysadmin.context.condition import Condition
 from ai_sysadmin.core.errors import BackendUnavailable
 from ai_sysadmin.core.incident import State
-from ai_sysadmin.core.records import SymptomKind
 from ai_sysadmin.core.settings import MetaModel, ReviewModel
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.meta_model.daemon import Investigations, Investigator
 from ai_sysadmin.review_model.daemon import Reviewer
 from ai_sysadmin.runtime.service import Heartbeat
@@ -17,7 +16,7 @@ from ai_sysadmin.stores import Cleared, Noticed
 from ai_sysadmin.stores.sqlite import open_stores
 from ai_sysadmin.testing.scripted_model import ScriptedModel
 from tests.builders import HOST, NOW, PLACING, UNIT, trigger
-from tests.judging import FAILED, RUNNING, FixedClock, FixedUnits, log_of
+from tests.judging import FAILED, RUNNING, FixedClock, FixedUnits, gathering
 
 JUDGED = {"evidence": ["e1"], "cause": "c", "why": "w", "verdict": "act", "action": "restart_unit"}
 JUDGED |= {"severity": 50, "confidence": 50}
@@ -33,8 +32,8 @@ class Rig:
         self.units = FixedUnits()
         self.review_model = ScriptedModel()
         self.meta_model = ScriptedModel(name="meta")
-        gathering = Gathering(self.units, log_of("boom"), 30, self.clock)
-        shared = {"host": HOST, "gathering": gathering, "clock": self.clock}
+        evidence = gathering(units=self.units, clock=self.clock)
+        shared = {"host": HOST, "gathering": evidence, "clock": self.clock}
         self.reviewer = Reviewer.build(
             **shared,
             store=stores.reviews,
