@@ -4,7 +4,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
+from ai_sysadmin.context.asking import Asking, cost_of
 from ai_sysadmin.context.claims import GATHERING_SECONDS, Gathering, held, work_forever
 from ai_sysadmin.context.condition import Condition
 from ai_sysadmin.context.facts import Facts
@@ -13,8 +15,7 @@ from ai_sysadmin.core.clock import Clock
 from ai_sysadmin.core.errors import BackendUnavailable, ModelMisbehaved
 from ai_sysadmin.core.records import EvidencePack, Investigation, Review
 from ai_sysadmin.core.settings import MetaModel
-from ai_sysadmin.llm_backend import ModelServer, ReplyDoesNotFit
-from ai_sysadmin.llm_backend.structured import reply_to_longest
+from ai_sysadmin.llm_backend import ModelServer
 from ai_sysadmin.meta_model import decide, rules
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.stores import Claim, InvestigationStore
@@ -28,31 +29,24 @@ _BEFORE_LEASE_ENDS_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Investigator:
-    """Investigates one incident at a time; without the model, by rules.
+    """Investigates one incident at a time; without the model, by rules."""
 
-    ``temperature`` is the model's; ``within_seconds`` bounds one investigation with all its calls.
-    """
-
-    model: ModelServer
+    asking: Asking
     condition: Condition
     clock: Clock
-    max_reply_tokens: int
     max_model_calls: int
-    within_seconds: float
-    temperature: float = 0.2
 
     @classmethod
     def of(
         cls, model: ModelServer, condition: Condition, clock: Clock, settings: MetaModel, max_model_calls: int
     ) -> "Investigator":
-        return cls(
+        asking = Asking(
             model=model,
-            condition=condition,
-            clock=clock,
-            max_reply_tokens=settings.max_reply_tokens,
-            max_model_calls=max_model_calls,
+            evidence_tokens=settings.evidence_tokens,
+            reply_tokens=settings.max_reply_tokens,
             within_seconds=max(1.0, settings.lease_seconds - _BEFORE_LEASE_ENDS_SECONDS),
         )
+        return cls(asking, condition, clock, max_model_calls)
 
     async def investigate(self, facts: Facts, claim: Claim) -> Investigation:
         """Return what was found, always. Raises: StoreUnavailable (its own condition cannot be noted)."""
@@ -68,22 +62,19 @@ class Investigator:
             await self.condition.is_degraded(f"{error}; {WITHOUT_MODEL}")
             return rules.investigate(facts, str(error), self.clock.now())
         except ModelMisbehaved as error:
-            calls = error.calls if isinstance(error, ReplyDoesNotFit) else 0
             unusable = rules.investigate(facts, f"its reply is unusable: {error}", self.clock.now())
-            return unusable.model_copy(update={"model_calls": calls})
-        await self.condition.is_ok(f"{self.model.name} model at {self.model.url} answers")
+            return unusable.model_copy(update={"model_calls": cost_of(error)[1]})
+        model = self.asking.model
+        await self.condition.is_ok(f"{model.name} model at {model.url} answers")
         return found
 
     async def _by_model(self, facts: Facts, reviews: Sequence[Review]) -> Investigation:
-        reply, completion, calls = await reply_to_longest(
-            self.model,
-            decide.prompts(facts, reviews),
-            decide.reply_model(facts),
-            within_seconds=self.within_seconds,
-            max_tokens=self.max_reply_tokens,
-            temperature=self.temperature,
+        answered = await self.asking.ask(
+            facts.pack, (partial(decide.prompt, facts, reviews),), decide.reply_model(facts)
         )
-        return decide.investigated(facts, reply, completion.model, calls, self.clock.now())
+        return decide.investigated(
+            facts, answered.reply, answered.completion.model, answered.calls, self.clock.now(), answered.window.unread
+        )
 
 
 @dataclass(frozen=True)

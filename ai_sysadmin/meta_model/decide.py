@@ -8,15 +8,15 @@ from typing import Annotated
 from pydantic import BaseModel, Field, create_model
 
 from ai_sysadmin.context.defuse import fenced, for_model, one_line
-from ai_sysadmin.context.facts import NO_ACTION, Facts, choices_text, citation, evidence_text
+from ai_sysadmin.context.facts import NO_ACTION, Facts, choices_text, citable, citation
+from ai_sysadmin.context.well_known import known
+from ai_sysadmin.context.window import Window
 from ai_sysadmin.core.records import Investigation, Review
 from ai_sysadmin.llm_backend import Message
 from ai_sysadmin.llm_backend.structured import list_of, one_of
 from ai_sysadmin.meta_model import rules
 
 SYSTEM_PROMPT = files(__package__).joinpath("prompt.md").read_text()
-LOG_CHARACTERS = (6000, 1500, 0)
-"""How much of a log the prompts hold: all of it, and less for a context that is too small for all."""
 _MOST_REVIEWS = 3
 
 
@@ -35,24 +35,20 @@ def reply_model(facts: Facts) -> type[Reply]:
     return create_model(
         "Reply",
         __base__=Reply,
-        evidence=list_of(sorted(facts.pack.ids())),
+        evidence=list_of(citable(facts.pack)),
         action=one_of((*facts.choices, NO_ACTION)),
     )
 
 
-def prompts(facts: Facts, reviews: Sequence[Review]) -> tuple[tuple[Message, ...], ...]:
-    """Return the prompt with ever less of the log. What is always the same comes first, so that it is cached."""
-    return tuple(_prompt(facts, reviews, log_characters) for log_characters in LOG_CHARACTERS)
-
-
-def _prompt(facts: Facts, reviews: Sequence[Review], log_characters: int) -> tuple[Message, ...]:
+def prompt(facts: Facts, reviews: Sequence[Review], window: Window) -> tuple[Message, ...]:
+    """Return the prompt: what is always the same, the evidence, the reviews, the question."""
     incident = facts.incident
     question = (
+        f"Evidence:\n\n{window.text or '(none fits)'}\n\n"
+        f"{fenced('reviews so far', _reviews_text(reviews))}\n\n"
         f"Incident: {for_model(one_line(incident.title, 200))}\n"
         f"Kind: {incident.kind.value}. Unit: {for_model(incident.unit) or 'none'}.\n\n"
-        f"Actions, by id:\n{choices_text(facts)}\n\n"
-        f"{fenced('reviews so far', _reviews_text(reviews))}\n\n"
-        f"Evidence:\n\n{evidence_text(facts.pack, log_characters)}"
+        f"Actions, by id:\n{choices_text(facts)}"
     )
     return Message(role="system", content=SYSTEM_PROMPT), Message(role="user", content=question)
 
@@ -65,8 +61,11 @@ def _reviews_text(reviews: Sequence[Review]) -> str:
     return "\n".join(lines) or "(none)"
 
 
-def investigated(facts: Facts, reply: Reply, model: str, calls: int, now: datetime) -> Investigation:
-    """Return the investigation that a reply comes to. A measured failure always ends with its known remedy proposed.
+def investigated(
+    facts: Facts, reply: Reply, model: str, calls: int, now: datetime, unread: Sequence[str] = ()
+) -> Investigation:
+    """Return the investigation that a reply comes to. A measured failure ends with its known remedy
+    proposed, unless what it failed of stays in the way.
 
     A diagnosis that cites no evidence does not count: the rules' stands.
     """
@@ -76,7 +75,8 @@ def investigated(facts: Facts, reply: Reply, model: str, calls: int, now: dateti
         note = f"{model} said: {one_line(reply.cause, 200)}"
         return found.model_copy(update={"confidence": 0, "model_calls": calls, "notes": (*found.notes, note)})
     action = facts.choices.get(reply.action)
-    took_remedy = action is None and facts.remedy is not None
+    remedy = None if known(facts).in_the_way else facts.remedy
+    took_remedy = action is None and remedy is not None
     notes = [f"{model} named no action; this is the rules' remedy for a measured failure"] if took_remedy else []
     return Investigation(
         incident_id=facts.incident.id,
@@ -84,9 +84,9 @@ def investigated(facts: Facts, reply: Reply, model: str, calls: int, now: dateti
         cause=one_line(reply.cause, 200),
         confidence=reply.confidence,
         evidence=cited.ids,
-        action=action or facts.remedy,
+        action=action or remedy,
         investigated_by=model,
         model_calls=calls,
-        notes=(*facts.gaps, *notes),
+        notes=(*facts.gaps, *unread, *notes),
         at=now,
     )

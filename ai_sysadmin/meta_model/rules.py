@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from ai_sysadmin.context.facts import Facts, cause_of
+from ai_sysadmin.context.facts import Facts
+from ai_sysadmin.context.well_known import Known, known
 from ai_sysadmin.core.records import Investigation, ProposedAction
 
 RULES = "rules"
@@ -11,11 +12,12 @@ RULES = "rules"
 
 def investigate(facts: Facts, why_rules: str, now: datetime, notes: Sequence[str] = ()) -> Investigation:
     """Return what can be told from the facts alone."""
-    remedy = facts.remedy
+    seen = known(facts)
+    remedy = None if seen.in_the_way else facts.remedy
     return Investigation(
         incident_id=facts.incident.id,
-        diagnosis=f"By rules: {why_rules}. {_diagnosis(facts, remedy)}",
-        cause=cause_of(facts),
+        diagnosis=f"By rules: {why_rules}. {_diagnosis(facts, seen, remedy)}",
+        cause=seen.cause,
         confidence=60 if facts.failed else 0,
         evidence=tuple(piece.id for piece in facts.pack.pieces if piece.kind != "unavailable"),
         action=remedy,
@@ -25,11 +27,13 @@ def investigate(facts: Facts, why_rules: str, now: datetime, notes: Sequence[str
     )
 
 
-def _diagnosis(facts: Facts, remedy: ProposedAction | None) -> str:
-    lines = [f"Measured: {cause_of(facts)}."]
+def _diagnosis(facts: Facts, seen: Known, remedy: ProposedAction | None) -> str:
+    lines = [f"Measured: {seen.cause}."]
     lines += [f"Not known: {gap}." for gap in facts.gaps]
     if remedy:
         lines.append(f"What helps most often is {remedy.name}.")
+    elif seen.in_the_way:
+        lines.append(f"A restart alone would not help: {seen.in_the_way}.")
     elif facts.failed:
         lines.append("Nothing in the catalogue would help; a person should look at it.")
     else:
