@@ -15,9 +15,11 @@ from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 from ai_sysadmin.context.defuse import one_line
 from ai_sysadmin.core.clock import Clock
 from ai_sysadmin.core.incident import Incident
-from ai_sysadmin.core.records import Record, Symptom, SymptomKind, Trigger, UnitName
+from ai_sysadmin.core.records import Record, Symptom, Trigger, UnitName
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.runtime.service import Heartbeat, Loop, backing_off
-from ai_sysadmin.stores import Alert, Noticed
+from ai_sysadmin.stores import Noticed
+from ai_sysadmin.stores.opinion_store import Alert
 from ai_sysadmin.trigger_monitor.ledger import Ledger
 
 log = logging.getLogger(__name__)

@@ -4,20 +4,24 @@ Every part commits through one ledger; what must survive a restart is in the sto
 moment: nothing is lost and nothing counted twice.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from ai_sysadmin.context.redact import Redactor
 from ai_sysadmin.core.clock import Clock
 from ai_sysadmin.core.noticing_settings import TriggerMonitor as Settings
-from ai_sysadmin.core.records import SymptomKind
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.runtime.service import Heartbeat, Loop, backing_off
 from ai_sysadmin.sources import journal
 from ai_sysadmin.sources.journal import SkippedFile
 from ai_sysadmin.sources.units import WatchedUnits
 from ai_sysadmin.stores import NoteStore, NoticeStore, TemplateStore
+from ai_sysadmin.stores.health_store import HealthStore
 from ai_sysadmin.stores.metric_store import MetricStore
 from ai_sysadmin.trigger_monitor.alerts import Alerts
+from ai_sysadmin.trigger_monitor.checks import Checks
 from ai_sysadmin.trigger_monitor.condition import Condition
 from ai_sysadmin.trigger_monitor.host.no_space import NoSpace
 from ai_sysadmin.trigger_monitor.host.probing import Probing, clearers
@@ -29,19 +33,25 @@ from ai_sysadmin.trigger_monitor.lines.recovery import QuietClearer, by_origin
 from ai_sysadmin.trigger_monitor.recoveries import Clearer, Recoveries, UnitClearer
 from ai_sysadmin.trigger_monitor.units.watch import UnitWatch
 
+_CONFIRMING_SECONDS = 1.0
+
 
 @dataclass(frozen=True)
 class Stores:
-    """What the monitor writes and reads. ``notes`` is where it says what it cannot see."""
+    """What the monitor writes and reads. ``notes`` is where it says what it cannot see, ``health`` who wants a look."""
 
     notices: NoticeStore
     templates: TemplateStore
     metrics: MetricStore
     notes: NoteStore | None = None
+    health: HealthStore | None = None
 
 
 class TriggerMonitor:
-    """All parts of layer 1 on one host; ``look_ups`` are the host's own where they are not given."""
+    """All parts of layer 1 on one host; ``look_ups`` are the host's own where they are not given.
+
+    ``redactor`` takes the secrets out of all that is kept; without one, it is the one without rules of the operator's.
+    """
 
     def __init__(
         self,
@@ -53,9 +63,10 @@ class TriggerMonitor:
         settings: Settings,
         follow: Follow | None = None,
         look_ups: Sequence[LookUp] | None = None,
+        redactor: Redactor | None = None,
     ) -> None:
         self._condition = Condition(stores.notes, clock)
-        ledger = Ledger(host, stores.notices, settings)
+        ledger = Ledger(host, stores.notices, settings, redactor)
         self._sampling = Sampling(
             settings, ledger, stores.metrics, clock, heart, look_ups, trouble=self._about_declared
         )
@@ -92,6 +103,10 @@ class TriggerMonitor:
             SymptomKind.ALERT: self._alerts,
         }
         lines = QuietClearer(lambda: self._listening.is_caught_up, awake_since)
+        self._probes = tuple(probe.name for probe in settings.probes)
+        self._confirmed_within = settings.debounce_seconds + _CONFIRMING_SECONDS
+        looks = {"units": self._look_at_units, "the host": self._sampling.tick, "probes": self._look_at_probes}
+        self._checks = Checks(stores.health, looks, clock, heart) if stores.health is not None else None
         self._recoveries = Recoveries(ledger, by_origin(lines, measured), clock, heart, self._units.tell_again)
         ledger.on_commit(self._recoveries.look)
 
@@ -104,7 +119,17 @@ class TriggerMonitor:
             **self._probing.loops(),
             **self._alerts.loops(),
             **self._recoveries.loops(),
+            **(self._checks.loops() if self._checks is not None else {}),
         }
+
+    async def _look_at_units(self) -> None:
+        """Have the units listed, and wait until what is found has been confirmed."""
+        self._units.look()
+        await asyncio.sleep(self._confirmed_within)
+
+    async def _look_at_probes(self) -> None:
+        """Carry out all probes now. Raises: StoreUnavailable."""
+        await asyncio.gather(*map(self._probing.probe_once, self._probes))
 
     def _heard(self, decided: Decided) -> None:
         self._no_space.heard(decided.triggers)

@@ -233,7 +233,7 @@ class Labeller:
         return True
 
     async def _see_whether_it_is_back(self) -> None:
-        if self._is_away and (await self.model.health()).state == "ready":
+        if self._is_away and (await self.model.health()).may_be_asked:
             self._is_away = False
             await self.condition.is_ok(self._labels)
 

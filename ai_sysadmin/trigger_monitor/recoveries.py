@@ -12,7 +12,8 @@ from ai_sysadmin.core.clock import Clock, local
 from ai_sysadmin.core.errors import NotFound, SystemdUnavailable
 from ai_sysadmin.core.incident import Incident, State
 from ai_sysadmin.core.noticing_settings import TriggerMonitor as Settings
-from ai_sysadmin.core.records import UNIT_STATE_KINDS, Symptom, SymptomKind
+from ai_sysadmin.core.records import Symptom
+from ai_sysadmin.core.symptom_kinds import UNIT_STATE_KINDS, SymptomKind
 from ai_sysadmin.runtime.service import Heartbeat, Loop, backing_off
 from ai_sysadmin.sources.units import Units, UnitStatus
 from ai_sysadmin.stores import Cleared, Live, Noticed

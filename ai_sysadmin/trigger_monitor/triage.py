@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 from ai_sysadmin.core.noticing_settings import TriggerMonitor as Settings
-from ai_sysadmin.core.records import Record, SymptomKind, Trigger
+from ai_sysadmin.core.records import Record, Trigger
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.sources.lines import Line
 from ai_sysadmin.trigger_monitor.lines.decide import Decided, Noticer, Told
 from ai_sysadmin.trigger_monitor.lines.scores import FORWARDED, Scored

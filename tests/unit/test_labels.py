@@ -288,7 +288,7 @@ async def test_what_the_server_fails_on_does_not_keep_the_others_waiting():
 
 
 async def test_a_model_that_talks_nonsense_is_noted_and_asked_ever_more_seldom():
-    rig = Rig(several(200), *["no JSON"] * 27, a_reply(said(1)))
+    rig = Rig(several(200), *["no JSON"] * 27, a_reply(said(1)), *["no JSON"] * 30)
     pauses = []
     for _ in range(4):
         await rig.labeller.label_next()

@@ -13,7 +13,8 @@ from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from ai_sysadmin.core.records import Record, Sample, SymptomKind, Trigger
+from ai_sysadmin.core.records import Record, Sample, Trigger
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.trigger_monitor.host.figures import shown
 
 NAME: Final = "unusual"

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from ai_sysadmin.core.clock import Clock
-from ai_sysadmin.core.records import SymptomKind, Trigger
+from ai_sysadmin.core.records import Trigger
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 
 FULL: Final = frozenset({SymptomKind.DISK_FULL, SymptomKind.INODES_FULL})
 REMEMBERED: Final = timedelta(minutes=2)

@@ -16,7 +16,8 @@ from ai_sysadmin.core.errors import Unavailable
 from ai_sysadmin.core.incident import Incident
 from ai_sysadmin.core.noticing_settings import TriggerMonitor as Settings
 from ai_sysadmin.core.probe_settings import CertificateProbe, ProbeSettings
-from ai_sysadmin.core.records import Sample, Symptom, SymptomKind, Trigger
+from ai_sysadmin.core.records import Sample, Symptom, Trigger
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.runtime.service import Heartbeat, Loop, backing_off
 from ai_sysadmin.sources import probes
 from ai_sysadmin.sources.probes import ProbeResult

@@ -17,7 +17,8 @@ from ai_sysadmin.core.clock import Clock, local
 from ai_sysadmin.core.errors import AiSysadminError, Unavailable
 from ai_sysadmin.core.incident import Incident
 from ai_sysadmin.core.noticing_settings import TriggerMonitor as Settings
-from ai_sysadmin.core.records import Sample, Symptom, SymptomKind, Trigger
+from ai_sysadmin.core.records import Sample, Symptom, Trigger
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.runtime.service import Heartbeat, Loop, backing_off
 from ai_sysadmin.sources.host import Generations, HostUnreadable, generations
 from ai_sysadmin.stores import Noticed

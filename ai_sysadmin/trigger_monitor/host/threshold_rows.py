@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from ai_sysadmin.core.noticing_settings import Threshold
-from ai_sysadmin.core.records import SymptomKind
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 
 
 @dataclass(frozen=True)

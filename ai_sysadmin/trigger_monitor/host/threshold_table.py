@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from ai_sysadmin.core.noticing_settings import Threshold
-from ai_sysadmin.core.records import SymptomKind
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.trigger_monitor.host.threshold_rows import Also, Row, with_declared
 
 MIB: Final = float(1 << 20)

@@ -8,7 +8,8 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 
 from ai_sysadmin.core.clock import local
-from ai_sysadmin.core.records import Record, Sample, Symptom, SymptomKind, Trigger
+from ai_sysadmin.core.records import Record, Sample, Symptom, Trigger
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.trigger_monitor.host.figures import mount_unit, priority_of, shown
 from ai_sysadmin.trigger_monitor.host.threshold_rows import Also, Row
 

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from ai_sysadmin.core.noticing_settings import TriggerMonitor as Settings
-from ai_sysadmin.core.records import SymptomKind, Trigger
+from ai_sysadmin.core.records import Trigger
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.sources.unit_changes import AUTO_RESTART
 from ai_sysadmin.sources.units import UnitStatus, Unsettled
 from ai_sysadmin.trigger_monitor import rules

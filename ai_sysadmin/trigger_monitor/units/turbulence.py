@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from ai_sysadmin.core.records import SymptomKind, Trigger
+from ai_sysadmin.core.records import Trigger
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.sources.units import ManagerState, UnitStatus
 
 HELD: Final = timedelta(seconds=60)
