@@ -43,6 +43,10 @@ class UnitAction(BaseModel, ABC):
     def shortfall(self, before: UnitStatus, seen: UnitStatus) -> str | None:
         """Say what is not as it should be after the action; none: the post-check holds."""
 
+    @abstractmethod
+    def undo(self) -> str:
+        """Return how a person takes it back: a command line, or why there is nothing to take back."""
+
     def by_hand(self) -> str:
         """Return the command line that a person could type instead."""
         return " && ".join("sudo " + shlex.join(argv) for argv in self.commands())
@@ -63,6 +67,9 @@ class RestartUnit(UnitAction):
 
     def commands(self) -> tuple[Argv, ...]:
         return ((SYSTEMCTL, "reset-failed", "--", self.unit), (SYSTEMCTL, "restart", "--", self.unit))
+
+    def undo(self) -> str:
+        return _stopped(self.unit)
 
     def shortfall(self, before: UnitStatus, seen: UnitStatus) -> str | None:
         if seen.invocation == before.invocation:
@@ -86,6 +93,9 @@ class StartUnit(UnitAction):
     def commands(self) -> tuple[Argv, ...]:
         return ((SYSTEMCTL, "start", "--", self.unit),)
 
+    def undo(self) -> str:
+        return _stopped(self.unit)
+
     def shortfall(self, before: UnitStatus, seen: UnitStatus) -> str | None:
         return _not_running(seen)
 
@@ -103,6 +113,9 @@ class ResetFailedUnit(UnitAction):
 
     def commands(self) -> tuple[Argv, ...]:
         return ((SYSTEMCTL, "reset-failed", "--", self.unit),)
+
+    def undo(self) -> str:
+        return "nothing to take back: only the mark is gone, the journal keeps the failure"
 
     def shortfall(self, before: UnitStatus, seen: UnitStatus) -> str | None:
         return f"{seen.name} has failed ({seen.result})" if seen.active_state == "failed" else None
@@ -135,6 +148,10 @@ def candidates(seen: UnitStatus) -> tuple[ProposedAction, ...]:
     gone = seen.load_state != "loaded"
     name = ResetFailedUnit.name if gone else RestartUnit.name
     return (ProposedAction(name=name, arguments={"unit": seen.name}),)
+
+
+def _stopped(unit: str) -> str:
+    return "sudo " + shlex.join((SYSTEMCTL, "stop", "--", unit))
 
 
 def _loaded(seen: UnitStatus) -> str | None:
