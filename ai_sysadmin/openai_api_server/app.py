@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 
 from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -11,6 +11,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from ai_sysadmin import __version__
+from ai_sysadmin.context.knowledge import Search
+from ai_sysadmin.context.redact import Redactor
 from ai_sysadmin.core.clock import Clock, SystemClock
 from ai_sysadmin.core.errors import AiSysadminError
 from ai_sysadmin.core.incident import ENDED, State
@@ -18,13 +20,16 @@ from ai_sysadmin.core.records import Record
 from ai_sysadmin.core.settings import Settings
 from ai_sysadmin.llm_backend import Delta, Message
 from ai_sysadmin.meta_model.chat import LiveState
-from ai_sysadmin.openai_api_server import alerts, wire
+from ai_sysadmin.openai_api_server import alerts, decisions, knowledge, wire
 from ai_sysadmin.openai_api_server.errors import BUG, Fault, Faulty, fault_of
 from ai_sysadmin.openai_api_server.gate import Gate, changed_by
 from ai_sysadmin.openai_api_server.opinions import Judged, Muting, Opinions
 from ai_sysadmin.openai_api_server.streaming import ClientGone, EventStream, frames, while_connected
 from ai_sysadmin.openai_api_server.system import ExecutorProbe, HealthProbe, System
-from ai_sysadmin.stores import AlertStore, MuteStore, ReadStore, TemplateStore
+from ai_sysadmin.stores import DecisionStore, ReadStore, TemplateStore
+from ai_sysadmin.stores.health_store import HealthStore
+from ai_sysadmin.stores.knowledge_store import KnowledgeStore
+from ai_sysadmin.stores.opinion_store import AlertStore, MuteStore
 
 RECENT_ENDED = 10
 """So many incidents that have ended are told to the chat, beside all that have not."""
@@ -52,6 +57,22 @@ class Stores(Protocol):
     @property
     def alerts(self) -> AlertStore: ...
 
+    @property
+    def decisions(self) -> DecisionStore: ...
+
+    @property
+    def health(self) -> HealthStore: ...
+
+    @property
+    def knowledge(self) -> KnowledgeStore: ...
+
+
+class Knowing(NamedTuple):
+    """How knowledge is searched, and how its index is made anew."""
+
+    search: Search
+    reindex: knowledge.Reindex
+
 
 def build(
     settings: Settings,
@@ -59,10 +80,12 @@ def build(
     chat: Chat,
     executor: ExecutorProbe,
     probes: Mapping[str, HealthProbe],
+    knowing: Knowing,
     clock: Clock | None = None,
 ) -> ASGIApp:
     """Return the whole application, behind its gate. ``probes`` maps a layer's name to its model server."""
     clock = clock or SystemClock()
+    redactor = Redactor(settings.context.redaction)
     app = FastAPI(title="ai-sysadmin", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
     app.include_router(_health())
     chat_paths = _chat(settings, stores.reader, chat, clock)
@@ -71,7 +94,11 @@ def build(
     app.include_router(_system(System(settings, stores.reader, probes, executor, clock)), prefix="/v1/system")
     opinions = Opinions(stores.reader, stores.templates, stores.mutes, clock)
     app.include_router(_opinions(opinions, settings), prefix="/v1/system")
-    app.include_router(alerts.router(stores.alerts, clock))
+    decided = decisions.Decisions(stores.reader, stores.decisions, stores.health, clock)
+    app.include_router(decisions.router(decided, settings), prefix="/v1/system")
+    kept = knowledge.router(stores.knowledge, knowing.search, knowing.reindex, settings, clock, redactor)
+    app.include_router(kept, prefix="/v1/system")
+    app.include_router(alerts.router(stores.alerts, clock, redactor))
     _shape_errors(app)
     return Gate(app, settings)
 

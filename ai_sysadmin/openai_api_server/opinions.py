@@ -11,7 +11,8 @@ from ai_sysadmin.core.clock import Clock
 from ai_sysadmin.core.errors import NotFound
 from ai_sysadmin.core.records import Judgement, Record, Symptom, Template
 from ai_sysadmin.openai_api_server.views import Mutes, MuteView, Templates
-from ai_sysadmin.stores import IncidentDetail, Mute, MuteStore, ReadStore, TemplateStore
+from ai_sysadmin.stores import IncidentDetail, ReadStore, TemplateStore
+from ai_sysadmin.stores.opinion_store import Mute, MuteStore
 
 LONGEST_MUTE_SECONDS: Final = 30 * 86400
 MOST_TEMPLATES: Final = 1000

@@ -170,7 +170,7 @@ def reasons(remembered: Remembered, backends: Sequence[BackendStatus], executor:
         found.append(f"{remembered.fault}: nothing is recorded until it answers")
     if not executor.reachable:
         found.append(f"{executor.text}: nothing can be done until it answers")
-    missing = [backend for backend in backends if backend.state != "ready"]
+    missing = [backend for backend in backends if backend.state not in {"ready", "asleep"}]
     notes = [note for note in remembered.services if note.state != "ok"]
     told = [backend.url for backend in missing]
     found += [f"{note.service}: {note.text}" for note in notes if not any(url in note.text for url in told)]

@@ -1,13 +1,22 @@
 """What the command line is told, as records: the same shapes on the wire, with ``--json``, and in the pages."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, Field
 
 from ai_sysadmin.core.acting import ActionState
 from ai_sysadmin.core.incident import Incident
 from ai_sysadmin.core.records import EvidencePack, Investigation, Record, Review, Symptom, Template
-from ai_sysadmin.stores import Action, IncidentDetail, JournalPosition, Mute, ServiceNote, TimelineEntry
+from ai_sysadmin.stores import Action, IncidentDetail, JournalPosition, ServiceNote, TimelineEntry
+from ai_sysadmin.stores.opinion_store import Mute
+
+Decision = Literal["resolve", "dismiss", "reopen"]
+
+
+class Why(Record):
+    """A person's reason; it may be empty."""
+
+    why: Annotated[str, Field(max_length=500)] = ""
 
 
 class ActionView(Record):
@@ -73,6 +82,13 @@ class IncidentView(Record):
         )
 
 
+class DecisionView(Record):
+    """An incident after a person's decision; not ``changed``: it was so already."""
+
+    incident: Incident
+    changed: bool
+
+
 class Incidents(Record):
     incidents: tuple[Incident, ...]
 
@@ -122,7 +138,7 @@ class BackendStatus(Record):
     layer: str
     url: str
     remote: bool
-    state: str  # "ready", "loading" or "away"
+    state: str  # "ready", "loading", "asleep" or "away"
     model: str
     context_tokens: int
     slots: int

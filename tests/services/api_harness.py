@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 import httpx
 import openai
 
-from ai_sysadmin.core.records import SymptomKind, Trigger
+from ai_sysadmin.context.knowledge.retrieval import Retrieval
+from ai_sysadmin.core.records import Trigger
 from ai_sysadmin.core.settings import Api, Settings
-from ai_sysadmin.openai_api_server.app import build
+from ai_sysadmin.core.symptom_kinds import SymptomKind
+from ai_sysadmin.openai_api_server.app import Knowing, build
 from ai_sysadmin.openai_api_server.keys import ensure_api_key
 from ai_sysadmin.openai_api_server.server import serve, sockets
 from ai_sysadmin.stores import JournalPosition, Noticed
@@ -25,6 +27,10 @@ def free_port():
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return sock.getsockname()[1]
+
+
+async def nothing_to_index():
+    return "no index"
 
 
 class Running:
@@ -54,7 +60,7 @@ class Running:
 
 
 @asynccontextmanager
-async def running(tmp_path, *, chat=None, probes=None, executor=None):
+async def running(tmp_path, *, chat=None, probes=None, executor=None, reindex=None):
     settings = Settings(
         host_name="thishost", state_dir=tmp_path, runtime_dir=tmp_path / "run", api=Api(port=free_port())
     )
@@ -62,7 +68,9 @@ async def running(tmp_path, *, chat=None, probes=None, executor=None):
     probes = probes or {layer: FixedHealth() for layer in ("trigger", "review", "meta")}
     async with open_stores(settings.database, "thishost") as stores:
         key = ensure_api_key(settings.api_key_file)
-        app = build(settings, stores, chat, executor or FixedExecutor(), probes)
+        search = Retrieval(stores.knowledge, None, None, minimum_similarity=0.2)
+        knowing = Knowing(search, reindex or nothing_to_index)
+        app = build(settings, stores, chat, executor or FixedExecutor(), probes, knowing)
         with sockets(settings) as listening:
             serving = asyncio.create_task(serve(app, listening))
             try:

@@ -1,44 +1,22 @@
 """Alerts in, templates, mutes: over real sockets, and from the command line."""
 
-import asyncio
 import json
 import stat
-from contextlib import asynccontextmanager
 
 import pytest
 
-from ai_sysadmin.core.records import Label, SymptomKind, Template, Trigger
-from ai_sysadmin.core.settings import Api, Settings
-from ai_sysadmin.openai_api_server.app import build
+from ai_sysadmin.core.records import Label, Template, Trigger
+from ai_sysadmin.core.settings import Settings
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.openai_api_server.errors import Faulty
 from ai_sysadmin.openai_api_server.gate import changed_by, may_change
-from ai_sysadmin.openai_api_server.keys import ensure_api_key, ensure_ingest_key
-from ai_sysadmin.openai_api_server.server import serve, sockets
+from ai_sysadmin.openai_api_server.keys import ensure_ingest_key
 from ai_sysadmin.stores import Noticed
-from ai_sysadmin.stores.sqlite import open_stores
-from ai_sysadmin.testing.api import FixedExecutor, ScriptedChat
 from tests.builders import PLACING
-from tests.services.api_harness import NOW, Running, free_port
+from tests.services.api_harness import NOW, running
 from tests.services.test_api_cli import cli
 
 PATH = "/alerts/alertmanager"
-
-
-@asynccontextmanager
-async def running(tmp_path):
-    settings = Settings(
-        host_name="thishost", state_dir=tmp_path, runtime_dir=tmp_path / "run", api=Api(port=free_port())
-    )
-    async with open_stores(settings.database, "thishost") as stores:
-        key = ensure_api_key(settings.api_key_file)
-        app = build(settings, stores, ScriptedChat(), FixedExecutor(), {})
-        with sockets(settings) as listening:
-            serving = asyncio.create_task(serve(app, listening))
-            try:
-                yield Running(settings, key, None, stores)
-            finally:
-                serving.cancel()
-                await asyncio.gather(serving, return_exceptions=True)
 
 
 @pytest.fixture
