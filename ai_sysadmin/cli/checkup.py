@@ -14,7 +14,7 @@ from ai_sysadmin.cli.own_units import own_units_or_why
 from ai_sysadmin.core.errors import AiSysadminError, JournalUnavailable, Refused, Unavailable
 from ai_sysadmin.core.records import Record
 from ai_sysadmin.core.settings import Backend, Settings
-from ai_sysadmin.llm_backend.llama_cpp import LlamaCpp
+from ai_sysadmin.llm_backend.door import open_model
 from ai_sysadmin.openai_api_server.system import WITHOUT
 from ai_sysadmin.openai_api_server.views import SystemStatus
 from ai_sysadmin.runtime.bus import MANAGER, MANAGER_PATH, SystemBus
@@ -135,7 +135,7 @@ async def _systemd() -> tuple[Check, ...]:
 
 async def _model(layer: str, settings: Settings) -> tuple[Check, ...]:
     backend: Backend = getattr(settings.backends, layer)
-    server = LlamaCpp(layer, backend)
+    server = open_model(layer, backend)
     try:
         health = await server.health()
     finally:
@@ -144,7 +144,9 @@ async def _model(layer: str, settings: Settings) -> tuple[Check, ...]:
     if health.state == "ready":
         text = f"ready at {backend.url}, {health.context_tokens} tokens of context, {health.slots} slots"
         return (Check(name=name, health=Health.GOOD, text=text, version=health.model),)
-    advice = f"`ai-sysadmin models pull` says how to get one; without it {WITHOUT[layer]}"
+    if health.may_be_asked:
+        return (Check(name=name, health=Health.GOOD, text=health.text, version=health.model),)
+    advice = f"`ai-sysadmin models pull NAME` gets one; without it {WITHOUT[layer]}"
     return (Check(name=name, health=Health.LACKING, text=health.text, advice=advice),)
 
 

@@ -1,73 +1,41 @@
-"""One incident as a page: what is broken, whether it still is, why and who says so, what was done, what waits."""
+"""One incident as a page: its head for whoever is in a hurry, below it everything that led there."""
 
 from datetime import datetime
 
+from ai_sysadmin.cli.columns import cut, within_width
+from ai_sysadmin.cli.incident_head import Now, described, head, who
 from ai_sysadmin.cli.layout import fact, heading, table, verbatim, wrapped
 from ai_sysadmin.context.defuse import one_line
-from ai_sysadmin.core.clock import local, since
-from ai_sysadmin.core.incident import Incident, State
-from ai_sysadmin.core.records import EvidencePack
+from ai_sysadmin.core.clock import local
+from ai_sysadmin.core.records import Evidence, EvidencePack, Investigation, Review
 from ai_sysadmin.openai_api_server.views import ActionView, IncidentView
 from ai_sysadmin.sources.units import UnitStatus
 from ai_sysadmin.stores import TimelineEntry
 
-MEANING = {
-    State.OPEN: "open: it is being looked at",
-    State.INVESTIGATING: "open: the meta model looks into it",
-    State.AWAITING_APPROVAL: "open: a remedy waits for your decision",
-    State.ACTING: "open: a remedy is under way",
-    State.NEEDS_PERSON: "open: it needs a person",
-    State.RESOLVED: "resolved",
-    State.DISMISSED: "dismissed: nothing to do",
-}
+__all__ = ["described", "evidence_page", "incident_page", "proposer", "who"]
 
 
-def incident_page(view: IncidentView, unit: UnitStatus | None, now: datetime) -> str:
-    """Render an incident for people; ``unit`` is its unit as systemd sees it at this moment."""
+def incident_page(view: IncidentView, unit: UnitStatus | None, now: datetime, *, whole: bool = False) -> str:
+    """Render an incident for people; ``unit`` is its unit as systemd sees it at this moment.
+
+    ``whole``: with the evidence's texts, not only their titles.
+    """
     lines = [
-        *_head(view, unit, now),
+        *head(view, Now(now, unit)),
         *_pending([action for action in view.actions if action.pending]),
         *_done([action for action in view.actions if not action.pending]),
         *_symptoms(view),
         *_timeline(view.timeline),
-        *_evidence(view.evidence),
+        *_reviews(view.reviews),
+        *_investigations(view.investigations),
+        *_evidence(view.incident.id, view.evidence, whole),
     ]
-    return "\n".join(lines)
+    return "\n".join(within_width(lines))
 
 
-def _head(view: IncidentView, unit: UnitStatus | None, now: datetime) -> list[str]:
-    incident = view.incident
-    lines = [one_line(incident.title, 78), *fact("incident", f"{incident.id} on {incident.host}")]
-    lines += fact("state", MEANING[incident.state] + (f" ({incident.note})" if incident.note else ""))
-    if incident.merged_into:
-        lines += fact("part of", f"{incident.merged_into}: ai-sysadmin incidents show {incident.merged_into}")
-    if unit is not None:
-        lines += fact("right now", f"{unit.name} is {unit.active_state} ({unit.sub_state})")
-    lines += fact("since", f"{local(incident.opened_at)} ({since(incident.opened_at, now)} ago){_ended(incident)}")
-    lines += fact("seen", f"{_times(incident.count)}{_again(incident.reopened)}, severity {incident.severity} of 100")
-    lines += fact("cause", incident.cause or "not judged yet")
-    if incident.judged_by:
-        lines += fact("says who", who(incident.judged_by))
-    return lines
-
-
-def who(judged_by: str) -> str:
-    """Say who judged, and how far to believe it."""
-    if judged_by == "rules":
-        return "fixed rules, without a model"
-    return f"the model {judged_by}; unverified, check it against the evidence below"
-
-
-def _ended(incident: Incident) -> str:
-    return f", ended {local(incident.resolved_at)}" if incident.resolved_at else ""
-
-
-def _again(reopened: int) -> str:
-    return f", came back {_times(reopened)}" if reopened else ""
-
-
-def _times(count: int) -> str:
-    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+def evidence_page(piece: Evidence) -> str:
+    """Render one piece of evidence, whole."""
+    return "\n".join(within_width(_piece(piece)))
 
 
 def _pending(actions: list[ActionView]) -> list[str]:
@@ -78,12 +46,6 @@ def _pending(actions: list[ActionView]) -> list[str]:
         lines += [f"    ai-sysadmin actions approve {action.id}"]
         lines += [f'    ai-sysadmin actions reject {action.id} --why "…"']
     return lines
-
-
-def described(action: ActionView) -> str:
-    """Say in one line what an action would do."""
-    arguments = " ".join(f"{key}={value}" for key, value in action.arguments.items())
-    return one_line(f"{action.name} {arguments}", 76)
 
 
 def proposer(origin: str) -> str:
@@ -120,8 +82,67 @@ def _timeline(timeline: tuple[TimelineEntry, ...]) -> list[str]:
     return lines
 
 
-def _evidence(pack: EvidencePack | None) -> list[str]:
-    lines = heading("Evidence") if pack and pack.pieces else []
-    for piece in pack.pieces if pack else ():
-        lines += [f"  {piece.id}  {one_line(piece.title, 50)}, {local(piece.at)}", *verbatim(piece.text)]
+def _reviews(reviews: tuple[Review, ...]) -> list[str]:
+    lines = heading("Reviews") if reviews else []
+    for each in reviews:
+        said = f"{each.verdict.value}, severity {each.severity}, confidence {each.confidence}"
+        lines += wrapped(f"{local(each.at)}  {said}, by {who(each.judged_by)}", 4, "  ")
+        lines += wrapped(f"cause: {each.cause}", 4)
+        lines += wrapped(f"why: {each.why}", 4)
+        if each.evidence:
+            lines += wrapped(f"rests on {', '.join(each.evidence)}", 4)
+        if each.model_calls:
+            lines += wrapped(_cost(each), 4)
+        lines += [line for note in each.notes for line in wrapped(f"note: {note}", 6, "    ")]
     return lines
+
+
+def _cost(review: Review) -> str:
+    calls = "1 model call" if review.model_calls == 1 else f"{review.model_calls} model calls"
+    prompt = f"{review.prompt_tokens} tokens read ({review.cached_tokens} of them from the cache)"
+    return f"{calls}, {prompt}, {review.completion_tokens} written"
+
+
+def _investigations(investigations: tuple[Investigation, ...]) -> list[str]:
+    lines = heading("Investigations") if investigations else []
+    for each in investigations:
+        lines += wrapped(f"{local(each.at)}  confidence {each.confidence}, by {who(each.investigated_by)}", 4, "  ")
+        lines += wrapped(f"cause: {each.cause}", 4)
+        lines += wrapped(each.diagnosis, 4)
+        lines += [line for note in each.notes for line in wrapped(f"note: {note}", 6, "    ")]
+    return lines
+
+
+# --- evidence
+
+
+def _evidence(incident_id: str, pack: EvidencePack | None, whole: bool) -> list[str]:
+    if pack is None or not pack.pieces:
+        return []
+    lines = heading("Evidence")
+    if taken := taken_out(pack.redacted):
+        lines += wrapped(taken, 2)
+    if whole:
+        return [*lines, *(line for piece in pack.pieces for line in _piece(piece))]
+    lines += [f"  {piece.id}  {cut(one_line(piece.title, 100), 72)}" for piece in pack.pieces]
+    return [*lines, f"  In full: ai-sysadmin incidents show {incident_id} --evidence"]
+
+
+def _piece(piece: Evidence) -> list[str]:
+    lines = [f"  {piece.id}  {cut(one_line(piece.title, 100), 44)}, {local(piece.at)}", *verbatim(piece.text)]
+    if piece.left_out:
+        lines += wrapped(f"left out: {piece.left_out}", 4)
+    if taken := taken_out(piece.redacted):
+        lines += wrapped(taken, 4)
+    return lines
+
+
+def taken_out(redacted: dict[str, int]) -> str:
+    """Say how much was taken out of evidence, by kind of secret; empty: nothing."""
+    total = sum(redacted.values())
+    if not total:
+        return ""
+    kinds = ", ".join(
+        f"{count} {kind}" for kind, count in sorted(redacted.items(), key=lambda pair: (-pair[1], pair[0]))
+    )
+    return f"1 thing was taken out: {kinds}" if total == 1 else f"{total} things were taken out: {kinds}"

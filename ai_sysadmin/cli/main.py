@@ -8,9 +8,11 @@ from ai_sysadmin import __version__
 from ai_sysadmin.cli import (
     actions,
     ask,
+    check,
     configuration,
     doctor,
     incidents,
+    knowledge,
     models,
     mute,
     services,
@@ -55,7 +57,9 @@ status.add_to(app)
 app.add_typer(incidents.app, name="incidents")
 app.add_typer(actions.app, name="actions")
 app.add_typer(templates.app, name="templates")
+app.add_typer(knowledge.app, name="knowledge")
 mute.add_to(app)
+check.add_to(app)
 triage.add_to(app)
 ask.add_to(app)
 app.add_typer(configuration.app, name="config")

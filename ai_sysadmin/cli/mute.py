@@ -56,9 +56,14 @@ def mute(
         return
     if not name.strip():
         raise typer.BadParameter("name a fingerprint or an incident, or give --list", param_hint="FINGERPRINT")
-    if len(name) > 64 or len(reason) > 200:
-        raise typer.BadParameter("a name has at most 64 characters, a reason 200")
-    asked = Muting(name=name.strip(), seconds=seconds_of(for_), reason=reason)
+    muted(desk, name, for_, reason)
+
+
+def muted(desk: Desk, name: str, duration: str, reason: str) -> None:
+    """Mute what a name means, and say what that was. Raises: typer.BadParameter."""
+    if not name.strip() or len(name) > 64 or len(reason) > 200:
+        raise typer.BadParameter("a name has 1 to 64 characters, a reason at most 200")
+    asked = Muting(name=name.strip(), seconds=seconds_of(duration), reason=reason)
     made = asyncio.run(Api(desk.settings).request("POST", "mutes", Mutes, asked))
     desk.answer(made, muted_page(made))
 

@@ -77,6 +77,9 @@ def _journal(found: SystemStatus) -> str:
 
 
 def _backend(backend: BackendStatus) -> tuple[str, str, str, str]:
-    model = f"{backend.model}, {backend.context_tokens} tokens of context" if backend.state == "ready" else backend.text
+    model = backend.text
+    if backend.state == "ready":
+        context = f", {backend.context_tokens} tokens of context" if backend.context_tokens else ""
+        model = f"{backend.model}{context}"
     away = " (NOT on this host)" if backend.remote else ""
     return backend.layer, backend.state, f"{backend.url}{away}", model

@@ -5,6 +5,7 @@ rights up before it reads a line of log.
 """
 
 import asyncio
+import dataclasses
 import fcntl
 import logging
 import os
@@ -27,6 +28,7 @@ from ai_sysadmin.runtime.logs import set_up
 from ai_sysadmin.runtime.service import Loop
 from ai_sysadmin.runtime.supervisor import Part, Supervisor
 from ai_sysadmin.sources.units import SystemdUnits
+from ai_sysadmin.stores.chroma_server import own_chroma
 from ai_sysadmin.stores.sqlite import SqliteStores
 
 WITHOUT_MODELS = {
@@ -125,7 +127,13 @@ async def _serve(settings: Settings, as_root: bool) -> None:
     say(f"ai-sysadmin {__version__} on {settings.host_name}; state in {settings.state_dir}")
     async with serving(settings) as models:
         settings = settings.model_copy(update={"backends": models.backends})
-        await pipeline.suite(settings, partial(_terminal, settings, models, as_root))
+        async with own_chroma(settings) as chroma:
+            if chroma.url:
+                knowledge = settings.knowledge.model_copy(update={"chroma_url": chroma.url})
+                settings = settings.model_copy(update={"knowledge": knowledge})
+            said = (*models.said, *([chroma.said] if chroma.said else ()))
+            models = dataclasses.replace(models, said=said)
+            await pipeline.suite(settings, partial(_terminal, settings, models, as_root))
     say("Stopped.")
 
 
@@ -147,7 +155,7 @@ def _standing(settings: Settings, models: Serving, as_root: bool) -> str:
     lines = [f"Models   {line}" for line in models.said]
     lines += [f"Models   none for {layer}: {WITHOUT_MODELS[layer]}" for layer in models.without]
     if models.without:
-        lines.append("         `ai-sysadmin models pull` says which to get; then `ai-sysadmin up --models DIR`")
+        lines.append("         `ai-sysadmin models list` shows what there is; `ai-sysadmin models pull NAME` gets one")
     key = ensure_api_key(settings.api_key_file)
     lines += [
         f"API      http://{settings.api.host}:{settings.api.port}/v1  (OpenAI-compatible; model `ai-sysadmin`)",

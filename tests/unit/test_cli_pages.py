@@ -12,7 +12,8 @@ from ai_sysadmin.cli.layout import table, verbatim, wrapped
 from ai_sysadmin.cli.status import status_page
 from ai_sysadmin.core.acting import ActionRequest, Decision, Origin, Risk, Ruling
 from ai_sysadmin.core.incident import Incident, State
-from ai_sysadmin.core.records import Evidence, EvidencePack, ProposedAction, Symptom, SymptomKind
+from ai_sysadmin.core.records import Evidence, EvidencePack, ProposedAction, Symptom
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.openai_api_server.views import (
     Actions,
     ActionView,
@@ -130,7 +131,7 @@ def test_a_resolved_incident_offers_nothing_to_approve():
     assert "fixed rules, without a model" in text
     assert "WHAT WAS DONE" in text
     assert "approve" not in text
-    assert "right now" not in text
+    assert "right now it is over" in text
 
 
 def test_an_unjudged_incident_says_so():

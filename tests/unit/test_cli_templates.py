@@ -8,10 +8,11 @@ import typer
 from ai_sysadmin.cli.incident_page import incident_page
 from ai_sysadmin.cli.mute import muted_page, mutes_page, seconds_of
 from ai_sysadmin.cli.templates import said, template_page, templates_page
-from ai_sysadmin.core.records import Judgement, Label, SymptomKind, Template
+from ai_sysadmin.core.records import Judgement, Label, Template
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.openai_api_server.opinions import Muting
 from ai_sysadmin.openai_api_server.views import IncidentView, Mutes, MuteView, Templates
-from ai_sysadmin.stores import Mute
+from ai_sysadmin.stores.opinion_store import Mute
 from ai_sysadmin.stores.sqlite.placing import merged
 from tests.builders import NOW, incident, trigger
 
@@ -102,7 +103,7 @@ def test_an_incident_shows_the_fingerprints_that_open_and_what_it_became_part_of
     page = incident_page(view, None, NOW)
     assert faults[0].fingerprint in page
     assert faults[1].fingerprint not in page
-    assert "root12: ai-sysadmin incidents show root12" in page
+    assert "part of   ai-sysadmin incidents show root12" in page
     assert all(len(line) <= 80 for line in page.splitlines())
 
 
