@@ -43,10 +43,12 @@
         default = pkgs.mkShell {
           packages = [
             (pkgs.python3.withPackages (python: dependencies python ++ (with python; [
+              chromadb
               gguf
               hypothesis
               import-linter
               mypy
+              onnx
               pytest
               pytest-asyncio
             ])))

@@ -94,7 +94,10 @@ let
     };
   } extra;
 
+  # The layers that gather evidence ask Nix what two generations differ in, and sysstat for figures of the past.
   layer = command: description: service command description {
+    path = lib.optional (config.nix.enable or true) config.nix.package
+      ++ lib.optional (config.services.sysstat.enable or false) pkgs.sysstat;
     serviceConfig = unprivileged // lib.optionalAttrs backendsAreLocal loopbackOnly // {
       User = "ai-sysadmin";
       Group = "ai-sysadmin";
@@ -183,9 +186,12 @@ let
     "-c" (toString (server.contextSize * server.parallel))
     "-np" (toString server.parallel)
     "--metrics"
-  ] ++ lib.optionals (server.threads != null) [ "-t" (toString server.threads) ] ++ server.extraFlags;
+  ]
+  # a text that is embedded has to fit one batch
+  ++ lib.optionals server.embeddings [ "--embeddings" "-b" (toString server.contextSize) "-ub" (toString server.contextSize) ]
+  ++ lib.optionals (server.threads != null) [ "-t" (toString server.threads) ] ++ server.extraFlags;
 
-  modelOptions = { port, contextSize, parallel }: types.submodule {
+  modelOptions = { port, contextSize, parallel, embeddings ? false }: types.submodule {
     options = {
       port = mkOption {
         type = types.port;
@@ -215,6 +221,12 @@ let
         type = types.nullOr types.ints.positive;
         default = null;
         description = "How many threads compute; by default llama-server decides.";
+      };
+      embeddings = mkOption {
+        type = types.bool;
+        default = embeddings;
+        internal = true;
+        description = "The server answers with vectors of texts, not with words.";
       };
       extraFlags = mkOption {
         type = types.listOf types.str;
@@ -273,6 +285,8 @@ in
         trigger = model "trigger" { port = 8080; contextSize = 4096; parallel = 1; };
         review = model "review" { port = 8081; contextSize = 8192; parallel = 1; };
         meta = model "meta" { port = 8082; contextSize = 16384; parallel = 2; };
+        # optional: with it, and a ChromaDB at settings.knowledge.chroma_url, knowledge is found by meaning as well
+        embedding = model "embedding" { port = 8084; contextSize = 2048; parallel = 1; embeddings = true; };
       };
     };
   };
@@ -283,7 +297,8 @@ in
       autonomy_level = mkIf (cfg.autonomyLevel != null) (mkDefault cfg.autonomyLevel);
       operators = mkIf (cfg.operators != [ ]) (mkDefault cfg.operators);
       backends = mkIf cfg.llama-cpp.enable
-        (lib.mapAttrs (_: server: { url = mkDefault "http://127.0.0.1:${toString server.port}"; }) cfg.llama-cpp.models);
+        (lib.mapAttrs (_: server: { url = mkDefault "http://127.0.0.1:${toString server.port}"; })
+          (lib.filterAttrs (_: server: server.model != null || !server.embeddings) cfg.llama-cpp.models));
     };
 
     assertions = [

@@ -19,8 +19,8 @@ def _has_the_programs() -> None:
 
 @pytest.fixture(scope="session")
 def suite() -> System:
-    """All that the module can start: three model servers beside the services."""
-    models = {name: {"model": f"/srv/models/{name}.gguf"} for name in ("trigger", "review", "meta")}
+    """All that the module can start: the model servers beside the services."""
+    models = {name: {"model": f"/srv/models/{name}.gguf"} for name in ("trigger", "review", "meta", "embedding")}
     return evaluate(enable=True, operators=["alice"], **{"llama-cpp": {"models": models}})
 
 

@@ -33,6 +33,9 @@ in
     warnings = strings;
     system.checks = of (types.listOf types.package) [ ];
     nixpkgs = anything;
+    nix.enable = flag true;
+    nix.package = of types.package pkgs.nix;
+    services.sysstat.enable = flag false;
     boot = anything;
     fileSystems = anything;
 

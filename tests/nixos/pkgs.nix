@@ -16,7 +16,7 @@ let
   file = name: text: package name { env.text = text; inherit text; };
 
   pythonNames = [
-    "chromadb" "cryptography" "dbus-fast" "editables" "fastapi" "gguf" "hatchling" "httpx" "hypothesis" "import-linter" "mypy" "openai"
+    "chromadb" "cryptography" "dbus-fast" "editables" "fastapi" "gguf" "hatchling" "httpx" "hypothesis" "import-linter" "mypy" "onnx" "openai"
     "prometheus-client" "psycopg" "pydantic" "pytest" "pytest-asyncio" "rich" "systemd-python" "tenacity"
     "typer" "uvicorn"
   ];

@@ -11,7 +11,7 @@ from ai_sysadmin.runtime import settings_file
 from tests.nixos.evaluate import EvaluationFailed, System, evaluate
 
 SERVICES = ("trigger-monitor", "review-model", "meta-model", "api", "executor")
-LAYERS = ("trigger", "review", "meta")
+LAYERS = ("trigger", "review", "meta", "embedding")
 SETTINGS = "ai-sysadmin/settings.json"
 
 
@@ -139,6 +139,19 @@ def test_model_servers_are_where_the_backends_look(suite, tmp_path):
         port = getattr(backends, layer).loopback_port
         assert f'"-m" "/srv/models/{layer}.gguf" "--alias" "{layer}"' in start
         assert f'"--host" "127.0.0.1" "--port" "{port}"' in start
+
+
+def test_a_server_of_embeddings_is_one_only_where_its_model_is_named(suite, tmp_path):
+    starts = {
+        layer: line for layer in LAYERS for line in suite.service(f"llama-{layer}") if line.startswith("ExecStart=")
+    }
+    assert [layer for layer, start in starts.items() if '"--embeddings"' in start] == ["embedding"]
+    assert load(evaluate(enable=True), tmp_path).backends.embedding is None
+
+
+def test_what_evidence_is_asked_of_is_on_the_path(suite):
+    for name in ("review-model", "meta-model"):
+        assert any("nix" in line for line in suite.service(f"ai-sysadmin-{name}") if line.startswith("Environment="))
 
 
 def test_a_slot_has_the_context_that_was_asked_for():

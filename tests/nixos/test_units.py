@@ -11,7 +11,7 @@ SERVICES = ("trigger-monitor", "review-model", "meta-model", "api")
 MOST_EXPOSED = {
     **{f"ai-sysadmin-{name}": 2.0 for name in SERVICES},
     "ai-sysadmin-executor": 1.5,
-    **{f"llama-{layer}": 2.0 for layer in ("trigger", "review", "meta")},
+    **{f"llama-{layer}": 2.0 for layer in ("trigger", "review", "meta", "embedding")},
 }
 
 
