@@ -5,7 +5,8 @@ from typing import Any
 
 from ai_sysadmin.core.acting import ActionRequest, ExecutorEvent, ExecutorEventKind, Origin, Outcome, OutcomeKind
 from ai_sysadmin.core.incident import Incident, attach, open_incident
-from ai_sysadmin.core.records import EvidencePack, Investigation, ProposedAction, Review, SymptomKind, Trigger, Verdict
+from ai_sysadmin.core.records import EvidencePack, Investigation, ProposedAction, Review, Trigger, Verdict
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.stores import Placing
 
 NOW = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)

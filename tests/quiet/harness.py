@@ -17,7 +17,8 @@ from ai_sysadmin.core.incident import Incident
 from ai_sysadmin.core.noticing_settings import TriggerMonitor as Settings
 from ai_sysadmin.core.records import JournalEntry, Symptom
 from ai_sysadmin.runtime.service import Heartbeat
-from ai_sysadmin.stores import Alert, JournalPosition, Live, Noticed, NoticeStore, Placing
+from ai_sysadmin.stores import JournalPosition, Live, Noticed, NoticeStore, Placing
+from ai_sysadmin.stores.opinion_store import Alert
 from ai_sysadmin.stores.sqlite import SqliteStores, open_stores
 from ai_sysadmin.trigger_monitor import recoveries
 from ai_sysadmin.trigger_monitor.condition import Condition

@@ -29,6 +29,8 @@ MODEL = "/opt/models/tiny.gguf"
 
 WRAPPER = """#!/bin/sh
 # -P: what is in the current directory is not ours to import
+# NixOS puts systemd's own programs behind a service's path
+export PATH="$PATH:/usr/local/bin:/usr/bin:/bin"
 export PYTHONPATH={checkout}:{libraries} PYTHONNOUSERSITE=1 PYTHONDONTWRITEBYTECODE=1
 exec {python} -P -m {module} "$@"
 """

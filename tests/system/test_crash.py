@@ -18,9 +18,10 @@ SUITE = Suite(
 )
 STARTED = "39f53479d3a045ac8e11786248231fbf"
 """systemd's MESSAGE_ID of a unit that was started."""
-KILLER = """import json, subprocess, sys
+KILLER = """import subprocess, sys, time
 event, victim = sys.argv[1:]
-with subprocess.Popen(["journalctl", "-f", "-n0", "-o", "json", f"AI_EVENT={event}"], stdout=subprocess.PIPE) as log:
+follow = ["journalctl", "-f", "--no-tail", f"--since=@{time.time():.6f}", "-o", "json", f"AI_EVENT={event}"]
+with subprocess.Popen(follow, stdout=subprocess.PIPE) as log:
     subprocess.run(["systemd-notify", "--ready"], check=True)
     log.stdout.readline()
     subprocess.run(["systemctl", "kill", "--signal=KILL", victim], check=True)

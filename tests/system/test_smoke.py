@@ -38,7 +38,8 @@ def test_the_sockets_listen(suite_machine: Machine, socket: str, mode: int, grou
 def test_the_program_runs_as_every_user(suite_machine: Machine):
     imported = "import ai_sysadmin.core.settings as s; print(s.Settings().state_dir)"
     wrapper = suite_machine.path("/opt/bin/ai-sysadmin").read_text()
-    environment, python = wrapper.splitlines()[2].removeprefix("export ").split(), wrapper.splitlines()[3].split()[1]
+    (exported,) = [line for line in wrapper.splitlines() if line.startswith("export PYTHONPATH=")]
+    environment, python = exported.removeprefix("export ").split(), wrapper.splitlines()[-1].split()[1]
     for user in (None, "ai-sysadmin", "ai-sysadmin-api", "bob"):
         done = suite_machine.run(["env", *environment, python, "-P", "-c", imported], user=user).ok()
         assert done.stdout.strip() == "/var/lib/ai-sysadmin"

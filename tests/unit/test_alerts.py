@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ai_sysadmin.core.incident import State
-from ai_sysadmin.core.records import SymptomKind
 from ai_sysadmin.core.settings import TriggerMonitor
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.runtime.service import Heartbeat
-from ai_sysadmin.stores import Alert, Cleared, Noticed
+from ai_sysadmin.stores import Cleared, Noticed
+from ai_sysadmin.stores.opinion_store import Alert
 from ai_sysadmin.stores.sqlite import open_stores
 from ai_sysadmin.stores.sqlite.placing import merged
 from ai_sysadmin.trigger_monitor.alerts import (

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from ai_sysadmin.core.records import Sample, SymptomKind
+from ai_sysadmin.core.records import Sample
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.trigger_monitor.host.baselines import Baselines
 from tests.builders import HOST, NOW
 

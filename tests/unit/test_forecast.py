@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from ai_sysadmin.core.records import Sample, SymptomKind
+from ai_sysadmin.core.records import Sample
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.stores.sqlite.placing import merged
 from ai_sysadmin.trigger_monitor.host.forecast import Forecasts, fit
 from tests.builders import HOST, NOW

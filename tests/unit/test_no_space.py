@@ -2,7 +2,7 @@
 
 import pytest
 
-from ai_sysadmin.core.records import SymptomKind
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.testing.host import FakeClock
 from ai_sysadmin.trigger_monitor.host.no_space import NoSpace, meant
 from tests.builders import NOW, trigger

@@ -8,7 +8,7 @@ import pytest
 from ai_sysadmin.core.incident import State
 from ai_sysadmin.core.noticing_settings import Maintenance, Silence, TriggerMonitor
 from ai_sysadmin.core.probe_settings import CertificateProbe, TcpProbe
-from ai_sysadmin.core.records import SymptomKind
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.sources.probes import ProbeResult
 from ai_sysadmin.stores.sqlite import open_stores

@@ -11,7 +11,8 @@ import pytest
 
 from ai_sysadmin.core.incident import Incident, State
 from ai_sysadmin.core.noticing_settings import TriggerMonitor as Settings
-from ai_sysadmin.core.records import Symptom, SymptomKind, Trigger
+from ai_sysadmin.core.records import Symptom, Trigger
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.sources.units import UnitStatus
 from ai_sysadmin.stores import Live, Noticed

@@ -7,7 +7,8 @@ import pytest
 
 from ai_sysadmin.core.errors import StoreUnavailable
 from ai_sysadmin.core.noticing_settings import Maintenance, Silence, Threshold, TriggerMonitor
-from ai_sysadmin.core.records import Sample, SymptomKind
+from ai_sysadmin.core.records import Sample
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.sources.host import HostUnreadable
 from ai_sysadmin.stores import Noticed

@@ -3,7 +3,8 @@
 import pytest
 
 from ai_sysadmin.core.noticing_settings import Threshold
-from ai_sysadmin.core.records import Sample, SymptomKind
+from ai_sysadmin.core.records import Sample
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from tests.sampled import GB, Host, disk, flag, percent, pressure
 
 MEMORY_LEFT = Sample("memory_available_bytes", 2e8, "", "bytes")

@@ -15,7 +15,8 @@ from ai_sysadmin.core.errors import StoreUnavailable
 from ai_sysadmin.core.incident import Incident, State
 from ai_sysadmin.core.noticing_settings import TriggerMonitor as Settings
 from ai_sysadmin.core.noticing_settings import WatchedFile
-from ai_sysadmin.core.records import JournalEntry, SymptomKind
+from ai_sysadmin.core.records import JournalEntry
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.stores import JournalPosition, Noticed, NoticeStore, Placing
 from ai_sysadmin.stores.sqlite import SqliteStores, open_stores

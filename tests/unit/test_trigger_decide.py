@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ai_sysadmin.core.noticing_settings import LogRule, Maintenance, Silence, TriggerMonitor
-from ai_sysadmin.core.records import JournalEntry, Judgement, Label, Symptom, SymptomKind, Trigger
+from ai_sysadmin.core.records import JournalEntry, Judgement, Label, Symptom, Trigger
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.sources.export import ExportParser
 from ai_sysadmin.trigger_monitor.lines.bursts import BURST_OVER, JUMP, MOST_TEMPLATES, USUAL_AFTER
 from ai_sysadmin.trigger_monitor.lines.decide import Decided, Noticer

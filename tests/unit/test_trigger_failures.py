@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from ai_sysadmin.core.noticing_settings import TriggerMonitor as Settings
-from ai_sysadmin.core.records import SymptomKind
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.sources.units import UnitStatus, Unsettled
 from ai_sysadmin.trigger_monitor.units import failures
 from ai_sysadmin.trigger_monitor.units.failures import Candidate, Restarts

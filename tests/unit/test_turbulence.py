@@ -4,7 +4,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from ai_sysadmin.core.records import SymptomKind, Trigger
+from ai_sysadmin.core.records import Trigger
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.sources.units import ManagerState, UnitStatus
 from ai_sysadmin.trigger_monitor.units.turbulence import (
     BOOT_AT_MOST,

@@ -16,7 +16,8 @@ from ai_sysadmin.core.errors import StoreUnavailable
 from ai_sysadmin.core.incident import Incident
 from ai_sysadmin.core.noticing_settings import Maintenance, Silence
 from ai_sysadmin.core.noticing_settings import TriggerMonitor as Settings
-from ai_sysadmin.core.records import Symptom, SymptomKind
+from ai_sysadmin.core.records import Symptom
+from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.sources.units import Dependencies, ManagerState, Unsettled
 from ai_sysadmin.stores import Noticed, Placing
