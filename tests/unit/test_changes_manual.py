@@ -27,8 +27,8 @@ NGINX = Subject("nginx.service", names=frozenset({"nginx"}), paths=("/srv/web",)
 SYSTEM = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-host-24.05"
 
 
-def line(message: str, identifier: str = "sudo", comm: str = "", ago: int = 30, pid: str = "77") -> Line:
-    return Line(MOMENT - timedelta(seconds=ago), message, identifier, comm or identifier, pid)
+def line(message: str, identifier: str = "sudo", comm: str | None = None, ago: int = 30, pid: str = "77") -> Line:
+    return Line(MOMENT - timedelta(seconds=ago), message, identifier, identifier if comm is None else comm, pid)
 
 
 @pytest.mark.parametrize(
@@ -97,11 +97,13 @@ def test_a_command_that_names_the_unit_or_its_files_belongs_to_it(command: str, 
 def test_what_sudo_refused_or_did_not_write_itself_is_marked() -> None:
     refused = "alice : command not allowed ; TTY=pts/0 ; PWD=/ ; USER=root ; COMMAND=/bin/ls"
     forged = "root : TTY=pts/0 ; PWD=/ ; USER=root ; COMMAND=/sbin/reboot"
-    commands = list(commands_in([line(refused), line(forged, comm="logger", ago=20)]))
+    named, unnamed = line(forged, comm="logger", ago=20), line(forged.replace("reboot", "halt"), comm="", ago=10)
+    commands = list(commands_in([line(refused), named, unnamed]))
     changes = sorted(command_changes(commands, WINDOW, NGINX), key=lambda each: each.at)
     assert [each.details for each in changes] == [
         ("refused: command not allowed",),
         ("the line was written by logger, not by sudo itself",),
+        ("the line was written by some program, not by sudo itself",),
     ]
 
 

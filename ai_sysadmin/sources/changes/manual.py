@@ -148,8 +148,8 @@ def commands_in(lines: Iterable[Line]) -> Iterator[Command]:
         found = _said_by(teller, line.message[:_MESSAGE_MOST])
         if found is not None:
             doubts = [f"refused: {found.refused}"] if found.refused else []
-            if line.comm and line.comm != teller:
-                doubts.append(f"the line was written by {line.comm}, not by {teller} itself")
+            if line.comm != teller:  # who has ended before journald looked is not known: sudo itself has not
+                doubts.append(f"the line was written by {line.comm or 'some program'}, not by {teller} itself")
             text = " ".join(found.command.split())[:_COMMAND_MOST]
             yield Command(line.at, found.who, text, found.run_as, "; ".join(doubts))
         elif line.pid == "1" and (match := _ASKED.match(line.message[:_MESSAGE_MOST])):
