@@ -13,7 +13,7 @@ from ai_sysadmin.stores.health_store import HealthStore
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS: Final = 1.0
+POLL_SECONDS: Final = 2.0
 LOOK_SECONDS: Final = 15.0
 """Whoever asks waits a little longer than this, and then goes on without us."""
 _PROMISE_SECONDS: Final = 60.0
