@@ -1,5 +1,6 @@
 """What code can tell from an evidence pack by itself, before and without any model. Pure."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -128,6 +129,14 @@ def citation(pack: EvidencePack, cited: Sequence[str]) -> Citation:
     if all(piece.kind in BACKGROUND for piece in pieces):
         return Citation(ids, f"it cites only {', '.join(ids)}, in which nothing of this incident is observed")
     return Citation(ids)
+
+
+_WORD: Final = re.compile(r"[^\W\d_]{2,}")
+
+
+def without_words(cause: str) -> str:
+    """Say why a text names no cause: it has no two words; empty: it has."""
+    return "" if len(_WORD.findall(cause)) > 1 else "it names no cause"
 
 
 def choices_text(facts: Facts) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field, create_model
 
 from ai_sysadmin.context.defuse import fenced, for_model, one_line
-from ai_sysadmin.context.facts import NO_ACTION, Facts, choices_text, citable, citation
+from ai_sysadmin.context.facts import NO_ACTION, Facts, choices_text, citable, citation, without_words
 from ai_sysadmin.context.well_known import known
 from ai_sysadmin.context.window import Window
 from ai_sysadmin.core.records import Investigation, Review
@@ -67,11 +67,11 @@ def investigated(
     """Return the investigation that a reply comes to. A measured failure ends with its known remedy
     proposed, unless what it failed of stays in the way.
 
-    A diagnosis that cites no evidence does not count: the rules' stands.
+    A diagnosis that cites no evidence, or names no cause, does not count: the rules' stands.
     """
     cited = citation(facts.pack, reply.evidence)
-    if cited.fault:
-        found = rules.investigate(facts, f"the diagnosis of {model} does not count, {cited.fault}", now)
+    if fault := cited.fault or without_words(reply.cause):
+        found = rules.investigate(facts, f"the diagnosis of {model} does not count, {fault}", now)
         note = f"{model} said: {one_line(reply.cause, 200)}"
         return found.model_copy(update={"confidence": 0, "model_calls": calls, "notes": (*found.notes, note)})
     action = facts.choices.get(reply.action)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, create_model
 
 from ai_sysadmin.actions.catalogue import CATALOGUE, validate
 from ai_sysadmin.context.defuse import cut, fenced, for_model, one_line
-from ai_sysadmin.context.facts import NO_ACTION, Facts, choices_text, citable, citation
+from ai_sysadmin.context.facts import NO_ACTION, Facts, choices_text, citable, citation, without_words
 from ai_sysadmin.context.window import Window
 from ai_sysadmin.core.errors import Refused
 from ai_sysadmin.core.records import Evidence, EvidencePack, ProposedAction, Review, Verdict
@@ -144,14 +144,14 @@ def prompt(facts: Facts, window: Window, *, brief: bool = False) -> tuple[Messag
 def judged(facts: Facts, reply: Reply, completion: Completion, calls: int, now: datetime, window: Window) -> Review:
     """Return the judgement that a reply comes to.
 
-    A cause that cites no evidence does not count: the rules' judgement stands. A measured failure with a known
-    remedy is acted on even where the model said act and named nothing.
+    A cause that cites no evidence, or that says nothing, does not count: the rules' judgement stands. A measured
+    failure with a known remedy is acted on even where the model said act and named nothing.
     """
     cited = citation(facts.pack, reply.evidence)
     said = one_line(reply.cause, 200)
     model = one_line(completion.model, 100) or "a model without a name"
-    if cited.fault:
-        note = f"{model}'s judgement does not count, {cited.fault}; it said: {said}"
+    if fault := cited.fault or without_words(said):
+        note = f"{model}'s judgement does not count, {fault}; it said: {said}"
         return spent(rules.judge(facts, now, [note]).model_copy(update={"confidence": 0}), completion, calls)
     verdict, action, notes = _settled(facts, Verdict(reply.verdict), facts.choices.get(reply.action))
     review = Review(
@@ -217,15 +217,16 @@ def _fault(action: ProposedAction) -> str:
 
 
 def unusable(facts: Facts, why: str, completion: Completion | None, calls: int, now: datetime) -> Review:
-    """Return the judgement where a model's reply cannot be used: the rules' remedy if there is one, else escalate."""
+    """Return the judgement where a model's reply cannot be used: escalate, with what the rules know of the cause.
+
+    The investigation proposes the remedy that the rules know, if there is one.
+    """
     review = spent(rules.judge(facts, now, [f"model reply unusable: {one_line(why, 300)}"]), completion, calls)
-    if review.verdict is Verdict.ACT:
-        return review
     return review.model_copy(
         update={
             "verdict": Verdict.ESCALATE,
-            "why": "the model's reply cannot be used, and rules know no remedy",
-            "confidence": 0,
+            "why": "the model's reply cannot be used; the cause is what rules know of it",
+            "action": None,
         }
     )
 

@@ -10,7 +10,7 @@ from ai_sysadmin.core.clock import Clock
 from ai_sysadmin.core.errors import BackendUnavailable, ModelMisbehaved
 from ai_sysadmin.core.records import Review
 from ai_sysadmin.core.settings import ReviewModel
-from ai_sysadmin.llm_backend import ModelServer
+from ai_sysadmin.llm_backend import ModelServer, PromptTooLong
 from ai_sysadmin.review_model import decide, rules
 from ai_sysadmin.review_model.budget import Budgets, SpentSince, nothing_spent
 from ai_sysadmin.stores import Claim
@@ -61,6 +61,8 @@ class Judge:
         except BackendUnavailable as error:
             await self.condition.is_degraded(f"{error}; {WITHOUT_MODEL}")
             return rules.judge(facts, self.clock.now(), [f"review model away: {error}"])
+        except PromptTooLong as error:
+            return rules.judge(facts, self.clock.now(), [f"the review model's context is too small: {error}"])
         except ModelMisbehaved as error:
             return decide.unusable(facts, str(error), *cost_of(error), self.clock.now())
         model = self.asking.model

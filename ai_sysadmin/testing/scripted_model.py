@@ -178,4 +178,4 @@ def smallest(schema: Schema) -> Any:
         case "boolean":
             return False
         case _:
-            return "x"
+            return "some words"[: schema.get("maxLength", 10)]

@@ -110,23 +110,22 @@ async def test_two_hundred_judgements_are_usable_and_no_fault_is_waved_through(s
         assert (review.action is None) == (review.verdict is not Verdict.ACT)
         assert len(detail.actions) == (review.verdict is Verdict.ACT)
         if any("unusable" in note for note in review.notes):
-            assert (review.verdict, review.judged_by) in {(Verdict.ESCALATE, "rules"), (Verdict.ACT, "rules")}
+            assert (review.verdict, review.judged_by) == (Verdict.ESCALATE, "rules")
     by_model = sum(detail.reviews[0].judged_by == "tiny" for detail in found)
-    assert by_model >= 0.9 * REVIEWS
+    assert by_model >= 0.25 * REVIEWS, "about every second of its causes has words"
     spent = await stores.reviews.spent(NOW)
     assert spent.calls == sum(detail.reviews[0].model_calls for detail in found)
 
 
 async def test_every_reply_that_cannot_be_used_escalates_explicitly(stores):
-    """Where rules know no remedy: the same population with a model that never keeps to the shape."""
+    """The same population with a model that never keeps to the shape."""
     model = ScriptedModel(*["not even JSON"] * (2 * REVIEWS))
     await judge_all(reviewer(stores, model, "r0"))
     for each in await stores.reader.incidents(limit=1000):
         (review,) = (await stores.reader.incident(each.id)).reviews
         assert any("unusable" in note for note in review.notes)
         assert review.judged_by == "rules"
-        known = review.verdict is Verdict.ACT and review.action is not None
-        assert known or (review.verdict is Verdict.ESCALATE and each.state is State.INVESTIGATING)
+        assert (review.verdict, review.action, each.state) == (Verdict.ESCALATE, None, State.INVESTIGATING)
 
 
 async def test_a_measured_failure_always_ends_with_its_remedy(server):

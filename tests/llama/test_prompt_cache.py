@@ -14,5 +14,5 @@ async def test_most_of_each_prompt_but_the_first_comes_from_the_cache(tiny_model
     del llama  # where there is no model server, this is skipped
     with serve(tiny_model, ONE_SLOT) as url:
         found = await reviews(url, 6)
-    assert {review.judged_by for review in found} == {"tiny"}
+    assert all(review.model_calls for review in found)
     assert served(found[1:]).percent >= LEAST_PERCENT

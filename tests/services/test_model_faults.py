@@ -47,7 +47,7 @@ ASKED_BY_RULES = (
     (Fault.REFUSES_KEY, "refuses the API key: set backends.review.api_key_file"),
 )
 UNUSABLE = (Fault.NOT_JSON, Fault.WRONG_JSON, Fault.ENDLESS)
-JUDGED = {"evidence": ["e1"], "cause": "c", "why": "w", "verdict": "act", "action": "restart_unit"}
+JUDGED = {"evidence": ["e1"], "cause": "a lock was left", "why": "w", "verdict": "act", "action": "restart_unit"}
 JUDGED |= {"severity": 50, "confidence": 50}
 
 

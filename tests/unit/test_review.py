@@ -43,9 +43,10 @@ async def test_the_model_is_asked_once():
     assert (judged.judged_by, judged.model_calls, len(model.asked)) == ("scripted", 1, 1)
 
 
-async def test_an_unusable_reply_on_a_measured_failure_leaves_the_rules_remedy():
+async def test_an_unusable_reply_on_a_measured_failure_escalates_with_what_the_rules_know():
     judged = await judge_with(ScriptedModel("no", "no")).judge(await facts(), claim())
-    assert (judged.verdict, judged.action, judged.judged_by) == (Verdict.ACT, RESTART, "rules")
+    assert (judged.verdict, judged.action, judged.judged_by) == (Verdict.ESCALATE, None, "rules")
+    assert "exit status 1" in judged.cause
     assert (judged.model_calls, "model reply unusable" in judged.notes[-1]) == (2, True)
 
 
@@ -58,7 +59,13 @@ async def test_an_unusable_reply_otherwise_escalates(kind):
 async def test_benign_is_unusable_for_a_failed_unit_even_from_a_server_without_schemas():
     benign = json.dumps(GOOD | {"verdict": "benign", "action": "none"})
     judged = await judge_with(ScriptedModel(benign, benign)).judge(await facts(), claim())
-    assert judged.verdict is Verdict.ACT
+    assert judged.verdict is Verdict.ESCALATE
+
+
+async def test_a_cause_without_words_leaves_the_rules_judgement():
+    judged = await judge_with(ScriptedModel(json.dumps(GOOD | {"cause": ",}} e"}))).judge(await facts(), claim())
+    assert (judged.verdict, judged.action, judged.judged_by, judged.confidence) == (Verdict.ACT, RESTART, "rules", 0)
+    assert "it names no cause" in judged.notes[-1]
 
 
 async def test_with_the_model_away_rules_judge_and_the_service_is_degraded():

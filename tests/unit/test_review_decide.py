@@ -136,8 +136,8 @@ async def test_a_cause_that_cites_nothing_does_not_count(cited):
 
 async def test_text_of_a_model_is_made_harmless_too():
     seen = await facts()
-    judged = judged_by_m(seen, cause="a\x1b[31m\u202eb\nc")
-    assert judged.cause == "ab c"
+    judged = judged_by_m(seen, cause="so\x1b[31m\u202eme\nwords")
+    assert judged.cause == "some words"
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ from ai_sysadmin.testing.scripted_model import ScriptedModel
 from tests.builders import HOST, NOW, PLACING, UNIT, trigger
 from tests.judging import FAILED, RUNNING, FixedClock, FixedUnits, gathering
 
-JUDGED = {"evidence": ["e1"], "cause": "c", "why": "w", "verdict": "act", "action": "restart_unit"}
+JUDGED = {"evidence": ["e1"], "cause": "a file is gone", "why": "w", "verdict": "act", "action": "restart_unit"}
 JUDGED |= {"severity": 50, "confidence": 50}
-FOUND = {"evidence": ["e1"], "diagnosis": "d", "cause": "c", "action": "none", "confidence": 50}
+FOUND = {"evidence": ["e1"], "diagnosis": "d", "cause": "a file is gone", "action": "none", "confidence": 50}
 
 
 class Rig:
