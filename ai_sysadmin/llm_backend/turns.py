@@ -29,11 +29,15 @@ MOST_WAIT_FOR_STORE_SECONDS = 1.0
 
 
 class Leases(Protocol):
-    """Where the two sides meet; ``ai_sysadmin.stores.LeaseStore`` is one."""
+    """Where the two sides meet. Both methods raise ``StoreUnavailable``."""
 
-    async def renew(self, backend: str, until: datetime) -> None: ...
+    async def renew(self, backend: str, until: datetime) -> None:
+        """Say that a person waits for this server until then; a moment that has passed ends it."""
+        ...
 
-    async def leased(self, backend: str, now: datetime) -> bool: ...
+    async def leased(self, backend: str, now: datetime) -> bool:
+        """Tell whether a person waits for this server."""
+        ...
 
 
 class Foreground(Around):

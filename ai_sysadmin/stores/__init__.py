@@ -271,18 +271,6 @@ class DecisionStore(Protocol):
         ...
 
 
-class LeaseStore(Protocol):
-    """Who is being answered: background work keeps off a model server while a person waits for it."""
-
-    async def renew(self, backend: str, until: datetime) -> None:
-        """Say that a person waits for this server until then; a moment that has passed ends it."""
-        ...
-
-    async def leased(self, backend: str, now: datetime) -> bool:
-        """Tell whether a person waits for this server."""
-        ...
-
-
 class InvestigationStore(Protocol):
     """What the meta model claims and finishes."""
 

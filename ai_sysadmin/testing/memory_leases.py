@@ -4,7 +4,7 @@ from datetime import datetime
 
 
 class MemoryLeases:
-    """A ``LeaseStore`` that is forgotten with the process."""
+    """``llm_backend.turns.Leases`` that is forgotten with the process."""
 
     def __init__(self) -> None:
         self.until: dict[str, datetime] = {}

@@ -79,6 +79,16 @@ async def test_what_is_not_the_units_is_not_called_the_cause() -> None:
     assert told.facts == {"count": "1"}
 
 
+async def test_what_a_person_typed_or_what_waits_for_a_reboot_does_not_hide_the_cause() -> None:
+    typed = change(2, "alice: systemctl restart web", kind="command", unit_related=True)
+    waiting = change(20, "generation 143 was made", kind="generation", about="143", took_effect=False)
+    edited = change(60, "/etc/web/web.conf changed", about="/etc/web/web.conf", unit_related=True)
+    told = await changes(typed, waiting, edited)
+    assert told.text.startswith("This began 60 s after: /etc/web/web.conf changed\n")
+    assert told.facts["kind"] == "configuration"
+    assert (await changes(typed)).facts["what"] == "alice: systemctl restart web"
+
+
 async def test_it_is_asked_for_the_time_before_the_fault() -> None:
     fake = FakeChanges()
     await piece("changes", incident(opened_at=NOW - timedelta(hours=2)), changes=fake, limits=Context(changes_hours=6))

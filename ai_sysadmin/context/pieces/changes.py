@@ -8,6 +8,7 @@ from typing import Final
 
 from ai_sysadmin.context.pieces.drafts import INDENT, Cleaner, Draft, first_lines, iso, lasting
 from ai_sysadmin.sources.changes import Change, Changes
+from ai_sysadmin.sources.changes.ranking import began_after
 
 _CHARACTERS: Final = 8000
 _DETAILS: Final = 12
@@ -71,8 +72,8 @@ def _seconds(change: Change, moment: datetime) -> float:
 
 def _likeliest(changes: Sequence[Change], moment: datetime) -> Change | None:
     """Return the newest change that the fault may come from: one of the unit's own, or of the whole system."""
-    able = [each for each in changes if each.unit_related or each.kind == "generation"]
-    return min(able, key=lambda each: (_seconds(each, moment), each.kind, each.about), default=None)
+    began = began_after((each for each in changes if each.unit_related or each.kind == "generation"), moment)
+    return began[0] if began else None
 
 
 def _began(change: Change, moment: datetime) -> str:

@@ -7,7 +7,7 @@ from ai_sysadmin.stores.sqlite.rows import stamp
 
 
 class SqliteLeases:
-    """``LeaseStore`` on SQLite."""
+    """Who is being answered, on SQLite: where people's and the background's turns at a model server meet."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
