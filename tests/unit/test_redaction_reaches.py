@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,23 +13,28 @@ import pytest
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
 
+from ai_sysadmin.context.condition import Condition
 from ai_sysadmin.context.redact import Redactor
 from ai_sysadmin.core.context_settings import RedactionRule
 from ai_sysadmin.core.noticing_settings import LogRule
 from ai_sysadmin.core.noticing_settings import TriggerMonitor as Settings
 from ai_sysadmin.core.records import JournalEntry, Template
+from ai_sysadmin.core.settings import ReviewModel
 from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.openai_api_server.alerts import PATH, alerts_in, router, without_secrets
+from ai_sysadmin.openai_api_server.views import IncidentView
+from ai_sysadmin.review_model.daemon import Reviewer
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.stores import Cleared, Noticed
 from ai_sysadmin.stores.sqlite import SqliteStores, open_stores
 from ai_sysadmin.testing.host import FakeUnits, ScriptedJournal
+from ai_sysadmin.testing.scripted_model import ScriptedModel
 from ai_sysadmin.trigger_monitor.daemon import Stores, TriggerMonitor
 from ai_sysadmin.trigger_monitor.ledger import Ledger
 from ai_sysadmin.trigger_monitor.lines.decide import Noticer
 from ai_sysadmin.trigger_monitor.lines.mined import template_id
-from tests.builders import HOST, NOW, trigger
-from tests.judging import FixedClock
+from tests.builders import HOST, NOW, PLACING, trigger
+from tests.judging import FixedClock, gathering, log_of
 from tests.leaks import leaks
 from tests.noticing import Writer
 
@@ -93,6 +99,36 @@ async def test_no_secret_of_the_journal_reaches_the_store(tmp_path):
     assert sum(each.incident.title.count("[redacted: ") for each in live) + kept.count("[redacted: ") > len(LEAKS)
     survivors = {secret for leak in LEAKS for secret in leak.survivors(kept)}
     assert survivors == set()
+
+
+async def test_no_secret_of_a_units_log_reaches_a_prompt_the_store_or_the_api(tmp_path):
+    clock, path = FixedClock(NOW + timedelta(minutes=1)), tmp_path / "state.db"
+    async with open_stores(path, HOST) as stores:
+        for start in range(0, len(LEAKS), 8):
+            some, unit = LEAKS[start : start + 8], f"u{start}.service"
+            fault = trigger(unit=unit, details={"invocation": unit})
+            (opened,) = await stores.notices.commit(Noticed(None, triggers=[fault]), replace(PLACING, storm_count=0))
+            model = ScriptedModel(context_tokens=100_000)
+            reviewer = Reviewer.build(
+                host=HOST,
+                store=stores.reviews,
+                gathering=gathering(journal=log_of(*(each.text for each in some)), clock=clock),
+                model=model,
+                condition=Condition("review-model", stores.notes, clock),
+                clock=clock,
+                heart=Heartbeat(),
+                settings=ReviewModel(evidence_tokens=50_000),
+            )
+            assert await reviewer.review_next()
+            (asked,) = model.asked
+            shown = IncidentView.of(await stores.reader.incident(opened.id)).model_dump_json()
+            assert asked.text.count("[redacted: ") >= len(some), "the lines were not before the model at all"
+            assert "[redacted: " in shown
+            for leak in some:
+                assert leak.survivors(asked.text) == [], leak.kind
+                assert leak.survivors(shown) == [], leak.kind
+        kept = kept_bytes(path)
+    assert [leak.kind for leak in LEAKS if leak.survivors(kept)] == []
 
 
 async def test_no_secret_of_an_alert_reaches_the_store(tmp_path):
