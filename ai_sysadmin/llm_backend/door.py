@@ -1,5 +1,6 @@
 """Where a model server is opened, with everything around it that the settings ask for."""
 
+import logging
 from collections.abc import AsyncGenerator
 from typing import Literal
 
@@ -17,6 +18,8 @@ from ai_sysadmin.llm_backend.openai_chat import OpenAIChat
 from ai_sysadmin.llm_backend.openai_compatible import OpenAICompatible
 from ai_sysadmin.llm_backend.schema_keeping import SchemaKeeping
 from ai_sysadmin.llm_backend.turns import Background, Foreground, Leases
+
+log = logging.getLogger(__name__)
 
 _KINDS: dict[str, type[OpenAIChat]] = {"llama-cpp": LlamaCpp, "ollama": Ollama, "openai": OpenAICompatible}
 
@@ -36,6 +39,22 @@ class OpenModel(Around):
 
     def answer(self, request: Request) -> AsyncGenerator[Delta, None]:
         return ask(self._inner, request)
+
+    async def close(self) -> None:
+        seen = self.figures
+        if seen.calls:
+            log.info(
+                "%s model at %s was asked %d times: %d tokens read, %d of them from its cache, %d written; %d failures",
+                self.name,
+                self.url,
+                seen.calls,
+                seen.prompt_tokens,
+                seen.cached_tokens,
+                seen.completion_tokens,
+                seen.failures,
+                extra={"event": "model_figures"},
+            )
+        await super().close()
 
 
 def open_model(

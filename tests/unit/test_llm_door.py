@@ -1,6 +1,7 @@
 """What ``open_model`` builds, and how many tokens a text is taken for."""
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,8 @@ HELLO = (Message(role="user", content="hello"),)
     ],
 )
 @pytest.mark.parametrize("turn", ["plain", "foreground", "background"])
-async def test_each_kind_of_server_is_opened_by_its_type(kind, server, says, turn):
+async def test_each_kind_of_server_is_opened_by_its_type(kind, server, says, turn, caplog):
+    caplog.set_level(logging.INFO, "ai_sysadmin")
     if kind == "ollama":
         server.unload()
     async with server.serving() as url:
@@ -41,6 +43,8 @@ async def test_each_kind_of_server_is_opened_by_its_type(kind, server, says, tur
         assert [delta.text async for delta in model.stream(HELLO, max_tokens=8)] == ["some", " words", ""]
         assert model.figures.calls == 2
         await model.close()
+    (told,) = [each.getMessage() for each in caplog.records if getattr(each, "event", "") == "model_figures"]
+    assert told.startswith(f"review model at {url} was asked 2 times: ")
 
 
 @pytest.mark.parametrize(("turn", "leased"), [("plain", False), ("foreground", True), ("background", False)])
