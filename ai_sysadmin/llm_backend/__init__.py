@@ -22,11 +22,29 @@ Schema = Mapping[str, Any]
 """A JSON schema, as ``structured.schema_of`` makes it: flat, and every string and list bounded."""
 
 
-class Message(Record):
-    """One turn of a conversation."""
+class ToolSpec(Record):
+    """A tool that is offered to a model by the server's own means."""
 
-    role: Literal["system", "user", "assistant"]
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+class ToolCall(Record):
+    """A call of a tool that a model made: ``arguments`` is JSON as the model wrote it, which may be broken."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Message(Record):
+    """One turn of a conversation. ``tool`` answers the call ``tool_call_id`` of an earlier turn's ``tool_calls``."""
+
+    role: Literal["system", "user", "assistant", "tool"]
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
 
 
 class Completion(Record):
@@ -34,10 +52,13 @@ class Completion(Record):
     or an estimate where it gives none.
 
     ``finish_reason`` is ``stop``, or ``length`` when the answer was cut at ``max_tokens`` or the context's end.
+    ``reasoning`` is what a model that was let think wrote before its answer.
     """
 
     text: str
     model: str
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
@@ -45,10 +66,29 @@ class Completion(Record):
 
 
 class Delta(Record):
-    """A piece of an answer. The last one has no text and carries the whole in ``completion``."""
+    """A piece of an answer, or of the reasoning before it. The last one has neither and carries the whole in
+    ``completion``.
+    """
 
     text: str = ""
+    reasoning: str = ""
     completion: Completion | None = None
+
+
+class Extras(Record):
+    """What else may be asked of an answer.
+
+    ``thinking`` lets a model that can reason do so first, but not before a schema; otherwise it is told not to.
+    ``stop`` are texts before which the answer ends, at most four, none empty. ``tools`` are offered by the server's own
+    means; a schema and tools exclude each other.
+    """
+
+    thinking: bool = False
+    stop: tuple[str, ...] = ()
+    tools: tuple[ToolSpec, ...] = ()
+
+
+PLAIN = Extras()
 
 
 class ServerHealth(Record):
@@ -182,10 +222,11 @@ class ModelServer(Protocol):
         schema: Schema | None = None,
         seed: int | None = None,
         temperature: float = 0.2,
+        extras: Extras = PLAIN,
     ) -> AsyncGenerator[Delta, None]:
         """Yield an answer as it is made, its last piece with the whole; ``aclose()`` frees the server at once.
 
-        Raises: as ``complete``, also in the middle.
+        Raises: as ``complete``, also in the middle; ValueError for a schema together with tools.
         """
         ...
 

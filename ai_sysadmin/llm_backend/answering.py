@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 from ai_sysadmin.core.errors import BackendUnavailable
 from ai_sysadmin.llm_backend import (
+    PLAIN,
     BackendFailed,
     Completion,
     Delta,
+    Extras,
     Message,
     ModelServer,
     Schema,
@@ -32,8 +34,14 @@ class Request:
     seed: int | None
     temperature: float
     deadline: float
+    extras: Extras = PLAIN
     whole: bool = False
     urgent: bool = False
+
+    @property
+    def thinks(self) -> bool:
+        """Tell whether the model may think first; before a schema it may not, as thoughts are no part of one."""
+        return self.extras.thinking and self.schema is None
 
 
 class Answering(ABC):
@@ -74,9 +82,12 @@ class Answering(ABC):
         schema: Schema | None = None,
         seed: int | None = None,
         temperature: float = 0.2,
+        extras: Extras = PLAIN,
     ) -> AsyncGenerator[Delta, None]:
+        if schema is not None and extras.tools:
+            raise ValueError("a schema and tools exclude each other: no server could make a call within the schema")
         deadline = asyncio.get_running_loop().time() + self.timeout_seconds
-        return self.answer(Request(tuple(messages), max_tokens, schema, seed, temperature, deadline))
+        return self.answer(Request(tuple(messages), max_tokens, schema, seed, temperature, deadline, extras))
 
 
 class Around(Answering):
@@ -112,6 +123,7 @@ async def _in_time(server: ModelServer, request: Request) -> AsyncGenerator[Delt
         schema=request.schema,
         seed=request.seed,
         temperature=request.temperature,
+        extras=request.extras,
     )
     async with aclosing(stream) as deltas:
         while True:

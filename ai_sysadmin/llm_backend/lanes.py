@@ -11,6 +11,8 @@ from weakref import WeakValueDictionary
 from ai_sysadmin.llm_backend.breaker import Breaker
 
 Keeps = Literal["honoured", "ignored"]
+Shape = Literal["object", "anyOf"]
+"""What a schema is at its top: one object, or a choice of several."""
 
 
 class LaneFull(Exception):
@@ -22,12 +24,12 @@ class Lane:
     """One server's. ``slots`` is how many answers it makes at a time; 0: it does not say, and then it is one; none: it
     was not asked yet.
 
-    ``keeps`` is, by the model's name, whether it was seen to keep to a schema.
+    ``keeps`` is, by the model's name and the shape of a schema, whether it was seen to keep to such.
     """
 
     slots: int | None = None
     breaker: Breaker = field(default_factory=Breaker)
-    keeps: dict[str, Keeps] = field(default_factory=dict)
+    keeps: dict[tuple[str, Shape], Keeps] = field(default_factory=dict)
     running: int = 0
     _urgent: deque[asyncio.Future[None]] = field(default_factory=deque)
     _waiting: deque[asyncio.Future[None]] = field(default_factory=deque)

@@ -9,9 +9,10 @@ import httpx
 from ai_sysadmin.core.errors import AiSysadminError, BackendUnavailable
 from ai_sysadmin.llm_backend import PromptTooLong, ServerHealth, TokenCount
 from ai_sysadmin.llm_backend.answering import Request
-from ai_sysadmin.llm_backend.openai_chat import OpenAIChat
-from ai_sysadmin.llm_backend.openai_wire import short
+from ai_sysadmin.llm_backend.openai_chat import OpenAIChat, Rejected
+from ai_sysadmin.llm_backend.openai_wire import messages_on_wire, short
 from ai_sysadmin.llm_backend.tokens import estimate, estimate_prompt, most_of_prompt
+from ai_sysadmin.llm_backend.tool_calls import tools_on_wire
 
 MOST_COUNTED_CHARACTERS = 200_000
 ESTIMATES_FOR_SECONDS = 15.0
@@ -23,6 +24,7 @@ class LlamaCpp(OpenAIChat):
 
     speaks = "a llama-server"
     start = "start a llama-server there"
+    let_think: Mapping[str, object] = {"chat_template_kwargs": {"enable_thinking": True}}
     learns = False
     _estimates_until = 0.0
 
@@ -59,17 +61,19 @@ class LlamaCpp(OpenAIChat):
     async def _prepare(self, request: Request) -> str:
         """Check the length against the settings' own limit only; the server checks its own, exactly."""
         limit = self.backend.context_tokens
-        if limit and most_of_prompt(request.messages) + request.max_tokens > limit:
+        if limit and most_of_prompt(request.messages, request.extras.tools) + request.max_tokens > limit:
             await self._check_exactly(request, limit)
         return self.backend.model or "default"
 
     async def _check_exactly(self, request: Request, limit: int) -> None:
-        asked = {"messages": [message.model_dump() for message in request.messages], **self.thinking}
+        asked = {"messages": messages_on_wire(request.messages), **self.about_thinking(request)}
+        if request.extras.tools:
+            asked["tools"] = tools_on_wire(request.extras.tools)
         try:
             said = await self._status("POST", "/v1/chat/completions/input_tokens", asked)
             prompt = int(said["input_tokens"])
         except (BackendUnavailable, KeyError, TypeError, ValueError):
-            prompt = estimate_prompt(request.messages)
+            prompt = estimate_prompt(request.messages, request.extras.tools)
         if prompt + request.max_tokens > limit:
             raise PromptTooLong(prompt, limit, request.max_tokens)
 
@@ -78,4 +82,6 @@ class LlamaCpp(OpenAIChat):
             return PromptTooLong(int(fault.get("n_prompt_tokens", 0)), int(fault.get("n_ctx", 0)))
         if status == httpx.codes.SERVICE_UNAVAILABLE:
             return self.words.loading()
+        if "--jinja" in message:  # it was started without what tools need
+            return Rejected(self.words.refused(status, message), message)
         return super()._status_error(status, fault, message)

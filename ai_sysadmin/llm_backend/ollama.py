@@ -79,7 +79,7 @@ class Ollama(OpenAIChat):
 
     speaks = "Ollama"
     start = "start it with `ollama serve`"
-    thinking: Mapping[str, object] = {"reasoning_effort": "none"}
+    no_thinking: Mapping[str, object] = {"reasoning_effort": "none"}
     _found: tuple[str, _Shown] | None = None
 
     async def _look(self) -> ServerHealth:

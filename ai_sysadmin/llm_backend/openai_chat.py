@@ -11,7 +11,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -21,13 +21,13 @@ from ai_sysadmin.core.errors import AiSysadminError, BackendUnavailable, Setting
 from ai_sysadmin.core.settings import LOOPBACK_HOSTS, Backend
 from ai_sysadmin.llm_backend import BackendAway, BackendLoading, Delta, PromptTooLong, ServerHealth, TokenCount
 from ai_sysadmin.llm_backend.answering import Answering, Request
-from ai_sysadmin.llm_backend.openai_wire import Gathered, body, names_in, to_leave_out
+from ai_sysadmin.llm_backend.openai_wire import Chunk, Gathered, body, names_in, to_leave_out
 from ai_sysadmin.llm_backend.server_words import ServerWords, too_long
 from ai_sysadmin.llm_backend.tokens import estimate, estimate_prompt
+from ai_sysadmin.llm_backend.tool_calls import is_about_tools
 
 if TYPE_CHECKING:
     import openai
-    from openai.types.chat import ChatCompletionChunk
 
 log = logging.getLogger(__name__)
 
@@ -41,15 +41,19 @@ class _Dropped(BackendAway):
     """The connection broke before any byte of an answer."""
 
 
-class _Rejected(BackendUnavailable):
-    """The server does not take the request as it is."""
+class Rejected(BackendUnavailable):
+    """The server does not take the request as it is; ``said`` are its own words."""
+
+    def __init__(self, sentence: object, said: str) -> None:
+        super().__init__(str(sentence))
+        self.said = said
 
 
 class OpenAIChat(Answering):
     """One model server, as one layer sees it; a subclass knows what kind it is.
 
-    ``thinking`` are the parameters that turn thoughts off, ``learns`` whether parameters that the server refuses are
-    left out from then on.
+    ``no_thinking`` are the parameters that turn thoughts off, ``let_think`` those that let the model have them,
+    ``learns`` whether parameters that the server refuses are left out from then on.
 
     Raises:
         SettingsError: the API key's file cannot be read.
@@ -57,7 +61,8 @@ class OpenAIChat(Answering):
 
     speaks = "a model server"
     start = "start a model server there"
-    thinking: Mapping[str, object] = {"chat_template_kwargs": {"enable_thinking": False}}
+    no_thinking: Mapping[str, object] = {"chat_template_kwargs": {"enable_thinking": False}}
+    let_think: Mapping[str, object] = {}
     learns = True
 
     def __init__(self, name: str, backend: Backend) -> None:
@@ -152,9 +157,12 @@ class OpenAIChat(Answering):
 
     def check_room(self, request: Request, context_tokens: int) -> None:
         """Raise ``PromptTooLong`` where a prompt and its answer do not fit, as far as can be told without asking."""
-        prompt = estimate_prompt(request.messages)
+        prompt = estimate_prompt(request.messages, request.extras.tools)
         if context_tokens and prompt + request.max_tokens > context_tokens:
             raise PromptTooLong(prompt, context_tokens, request.max_tokens)
+
+    def about_thinking(self, request: Request) -> Mapping[str, object]:
+        return self.let_think if request.thinks else self.no_thinking
 
     async def answer(self, request: Request) -> AsyncGenerator[Delta, None]:
         gathered = Gathered(request)
@@ -162,26 +170,26 @@ class OpenAIChat(Answering):
         async with stream:
             if chunk is None:
                 raise self.words.odd()
-            while chunk is not None and not gathered.is_overlong:
-                if text := self._added(gathered, chunk):
-                    yield Delta(text=text)
+            while chunk is not None and not gathered.is_over:
+                for delta in self._added(gathered, chunk):
+                    yield delta
                 with self._translated(began=True):
                     async with asyncio.timeout_at(request.deadline):
                         chunk = await anext(stream, None)
         if not gathered.finish_reason:
             raise self.words.broke_off()
+        for delta in gathered.rest():
+            yield delta
         yield Delta(completion=gathered.completion())
 
-    def _added(self, gathered: Gathered, chunk: "ChatCompletionChunk") -> str:
+    def _added(self, gathered: Gathered, chunk: object) -> tuple[Delta, ...]:
         """Take in a chunk; the client library hands on whatever was valid JSON as one."""
         try:
-            return gathered.add(chunk)
+            return gathered.add(cast("Chunk", chunk))
         except (AttributeError, TypeError, ValueError) as error:
             raise self.words.odd() from error
 
-    async def _open(
-        self, request: Request
-    ) -> tuple["openai.AsyncStream[ChatCompletionChunk]", "ChatCompletionChunk | None"]:
+    async def _open(self, request: Request) -> tuple["openai.AsyncStream[object]", object]:
         """Send a request and wait for the first piece of its answer; go without what the server does not know."""
         try:
             async with asyncio.timeout_at(request.deadline):
@@ -190,11 +198,13 @@ class OpenAIChat(Answering):
             raise self.words.too_slow(self.timeout_seconds) from error
         left_out = self._left_out
         while True:
-            sent = body(model, request, self.thinking, left_out)
+            sent = body(model, request, self.about_thinking(request), left_out)
             try:
                 opened = await self._send(sent, request.deadline)
-            except _Rejected as error:
-                more = to_leave_out(names_in(sent), str(error)) if self.learns else frozenset[str]()
+            except Rejected as error:
+                if request.extras.tools and is_about_tools(error.said):
+                    raise self.words.refuses_tools(error.said) from error
+                more = to_leave_out(names_in(sent), error.said) if self.learns else frozenset[str]()
                 if not more:
                     raise
                 left_out |= more
@@ -214,12 +224,14 @@ class OpenAIChat(Answering):
             )
 
     @retry(stop=stop_after_attempt(2), retry=retry_if_exception_type(_Dropped), reraise=True)
-    async def _send(
-        self, sent: dict[str, Any], deadline: float
-    ) -> tuple["openai.AsyncStream[ChatCompletionChunk]", "ChatCompletionChunk | None"]:
+    async def _send(self, sent: dict[str, Any], deadline: float) -> tuple["openai.AsyncStream[object]", object]:
+        import openai
+
         with self._translated(began=False):
             async with asyncio.timeout_at(deadline), AsyncExitStack() as undo:
-                stream = await self._client.chat.completions.create(**sent)
+                stream = await self._client.post(
+                    "/chat/completions", cast_to=object, body=sent, stream=True, stream_cls=openai.AsyncStream[object]
+                )
                 undo.push_async_callback(stream.close)
                 first = await anext(stream, None)
                 undo.pop_all()
@@ -261,7 +273,7 @@ class OpenAIChat(Answering):
         if status == httpx.codes.NOT_FOUND and "model" in message.lower():
             return self.words.without_model(self.backend.model, f"set backends.{self.name}.model to one that it has")
         if status in {httpx.codes.BAD_REQUEST, httpx.codes.UNPROCESSABLE_ENTITY}:
-            return _Rejected(str(self.words.refused(status, message)))
+            return Rejected(self.words.refused(status, message), message)
         return self.words.refused(status, message)
 
 

@@ -82,6 +82,12 @@ class ServerWords:
         said = f"{self.it} answers HTTP {status}" + (f": {_quoted(message)}" if message else "")
         return BackendFailed(said) if status >= 500 else BackendUnavailable(said)
 
+    def refuses_tools(self, message: str) -> BackendUnavailable:
+        return BackendUnavailable(
+            f"{self.it} does not take the tools that it was offered ({_quoted(message)}): set meta_model.native_tools ="
+            ' false and api.client_tools = "ignore", or use a model that can call tools'
+        )
+
     def without_model(self, model: str, cure: str) -> ModelMissing:
         return ModelMissing(f"{self.it} does not have the model {model}: {cure}")
 

@@ -5,6 +5,7 @@ schema features that it does not know without a word, hence flat models, bounds 
 a server was seen to ignore schemas, ``with_schema_shown`` puts the schema itself into the prompt.
 """
 
+import itertools
 import json
 import logging
 import re
@@ -91,18 +92,37 @@ def _added(before: Completion, last: Completion) -> Completion:
 def with_schema_shown(messages: Sequence[Message], schema: Schema) -> tuple[Message, ...]:
     """Return a prompt whose system part ends with the schema, for a server that does not keep to it by itself.
 
-    Of a schema that is very long only the field names are shown.
+    Of a schema that is very long only the field names are shown, of each of its alternatives where there are several.
     """
     said = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
+    wish = f"It fits this JSON schema: {said}"
     if len(said) > _MOST_SHOWN:
-        said = json.dumps({"required": list(schema.get("properties", ()))})[:_MOST_SHOWN]
-    line = f"Reply with one JSON object and nothing else, no code fence. It fits this JSON schema: {said}"
+        forms = [_form(branch) for branch in schema.get("anyOf", (schema,))]
+        wish = f"It has exactly the fields of {'one of these' if len(forms) > 1 else 'this'}: {_fitting(forms)}"
+    line = f"Reply with one JSON object and nothing else, no code fence. {wish}"
     systems = [at for at, message in enumerate(messages) if message.role == "system"]
     if not systems:
         return Message(role="system", content=line), *messages
     shown = list(messages)
     shown[systems[-1]] = Message(role="system", content=f"{messages[systems[-1]].content}\n{line}")
     return tuple(shown)
+
+
+def _form(schema: Schema) -> str:
+    """Return an object in outline: what is fixed as it is, other fields by their names."""
+    fields = (
+        f'"{name}": {json.dumps(field["const"], ensure_ascii=False) if "const" in field else "…"}'
+        for name, field in schema.get("properties", {}).items()
+    )
+    return f"{{{', '.join(fields)}}}"
+
+
+def _fitting(forms: Sequence[str]) -> str:
+    """Return as many outlines as there is room for, and how many there are beyond."""
+    ends = list(itertools.accumulate(len(form) + 1 for form in forms))
+    count = max(1, sum(end <= _MOST_SHOWN for end in ends))
+    more = f" (and {len(forms) - count} more)" if count < len(forms) else ""
+    return "\n".join(forms[:count])[:_MOST_SHOWN] + more
 
 
 def _checked(completion: Completion, model: type[Reply]) -> tuple[Reply | None, str]:
@@ -135,13 +155,22 @@ def list_of(choices: Sequence[str]) -> Any:
 def schema_of(model: type[BaseModel]) -> Schema:
     """Return the model's JSON schema as llama.cpp wants it: without references, everything required.
 
+    A ``RootModel`` of a union becomes ``anyOf`` with a branch for each of its models.
+
     Raises:
         TypeError: a string, list or integer of the model has no bound (a mistake in this program).
     """
     whole = model.model_json_schema()
     flat: dict[str, Any] = _inlined(whole, whole.get("$defs", {}))
-    for name, field in flat["properties"].items():
-        _check_bounds(f"{model.__name__}.{name}", field)
+    branches = flat.get("anyOf") or flat.get("oneOf")
+    if branches:
+        return {"anyOf": [_closed(model.__name__, branch) for branch in branches]}
+    return _closed(model.__name__, flat)
+
+
+def _closed(name: str, flat: dict[str, Any]) -> dict[str, Any]:
+    for field, of in flat["properties"].items():
+        _check_bounds(f"{name}.{field}", of)
     return flat | {"required": list(flat["properties"]), "additionalProperties": False}
 
 
@@ -164,6 +193,8 @@ def _inlined(node: Any, definitions: dict[str, Any]) -> Any:
 def _check_bounds(name: str, field: dict[str, Any]) -> None:
     if "enum" in field or "const" in field:
         return
+    for branch in field.get("anyOf", ()):
+        _check_bounds(name, branch)
     missing = [bound for bound in _BOUNDS.get(field.get("type", ""), ()) if bound not in field]
     if missing:
         raise TypeError(f"{name} needs {' and '.join(missing)}: a decoder without it may run to max_tokens")

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from ai_sysadmin.llm_backend import Message
 from ai_sysadmin.testing.fake_openai import FakeOpenAI, messages_of
 from ai_sysadmin.testing.http_server import HttpReply, HttpRequest, http_server
 from ai_sysadmin.testing.scripted_model import ScriptedModel
@@ -64,7 +63,7 @@ class FakeOllama:
     ) -> None:
         self.models = {model.name: model for model in models}
         self.script = script or ScriptedModel(context_tokens=1 << 30)
-        self.openai = FakeOpenAI(self.script, models=self.models)
+        self.openai = FakeOpenAI(self.script, models=self.models, reasoning_in="reasoning", piece_of_call=0)
         self.loaded: set[str] = set()
         self.asked: list[str] = []
         self._proxy_to = proxy_to
@@ -117,14 +116,14 @@ class FakeOllama:
 
     async def _chat(self, model: OllamaModel, asked: dict[str, Any], reply: HttpReply) -> None:
         self.loaded.add(model.name)
-        talk = _cut(messages_of(asked), model.context)
+        talk = messages_of({"messages": _cut(asked["messages"], model.context)})
         schema = asked.get("format") if isinstance(asked.get("format"), dict) else None
         limit = asked.get("options", {}).get("num_predict", 1 << 20)
         await reply.begin("application/x-ndjson")
         async with aclosing(self.script.stream(talk, max_tokens=limit, schema=schema)) as deltas:
             async for delta in deltas:
                 said: dict[str, Any] = {"model": model.name, "created_at": _NOW, "done": delta.completion is not None}
-                said["message"] = {"role": "assistant", "content": delta.text}
+                said["message"] = {"role": "assistant", "content": delta.text, "thinking": delta.reasoning}
                 if done := delta.completion:
                     said |= {"done_reason": done.finish_reason, "eval_count": done.completion_tokens}
                     said |= {"prompt_eval_count": done.prompt_tokens}
@@ -139,23 +138,24 @@ class FakeOllama:
         asked = request.content
         if model := self.models.get(asked.get("model", "")):
             self.loaded.add(model.name)
-            talk = _cut(messages_of(asked), model.context)
-            asked = asked | {"messages": [message.model_dump() for message in talk]}
-        if model and self._proxy_to:
+            asked = asked | {"messages": _cut(asked["messages"], model.context)}
+        if model and asked.get("tools") and "tools" not in model.capabilities:
+            await reply.json({"error": {"message": f"registry/{model.name} does not support tools", "code": None}}, 400)
+        elif model and self._proxy_to:
             await _pass_on(self._proxy_to, asked, reply)
         else:
             await self.openai.chat(asked, reply)
 
 
-def _cut(messages: Sequence[Message], context_tokens: int) -> tuple[Message, ...]:
+def _cut(messages: Sequence[dict[str, Any]], context_tokens: int) -> list[dict[str, Any]]:
     """Leave out the oldest messages but the system's until the rest fits, as Ollama does."""
     kept = list(messages)
-    while len(kept) > 1 and sum(len(each.content) // 4 for each in kept) > context_tokens:
-        oldest = next((at for at, each in enumerate(kept[:-1]) if each.role != "system"), None)
+    while len(kept) > 1 and sum(len(each["content"] or "") // 4 for each in kept) > context_tokens:
+        oldest = next((at for at, each in enumerate(kept[:-1]) if each["role"] != "system"), None)
         if oldest is None:
             break
         del kept[oldest]
-    return tuple(kept)
+    return kept
 
 
 def _vector(text: str) -> list[float]:

@@ -1,12 +1,12 @@
 """A server that speaks OpenAI's interface over HTTP and answers from a ``ScriptedModel``."""
 
 import json
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from ai_sysadmin.core.errors import BackendUnavailable
-from ai_sysadmin.llm_backend import Completion, Delta, Message, PromptTooLong, Schema
+from ai_sysadmin.llm_backend import Completion, Delta, Extras, Message, PromptTooLong, Schema, ToolCall, ToolSpec
 from ai_sysadmin.testing.http_server import HttpReply, HttpRequest, http_server
 from ai_sysadmin.testing.scripted_model import ScriptedModel
 
@@ -19,6 +19,9 @@ class FakeOpenAI:
         models: the names that ``/v1/models`` lists; others are not found.
         refuses: parameters that it answers with HTTP 400.
         keeps_schemas: false: a schema is taken, and ignored.
+        reasoning_in: the field of a delta that has what the model thinks; empty: it stands in the text, between
+            ``<think>`` and ``</think>``.
+        piece_of_call: into how many characters the arguments of a tool call are cut; 0: they come whole.
         key: the API key that it wants; empty: none.
 
     ``asked`` holds every request's body.
@@ -31,12 +34,16 @@ class FakeOpenAI:
         models: Collection[str] = ("fake",),
         refuses: Collection[str] = (),
         keeps_schemas: bool = True,
+        reasoning_in: str = "reasoning_content",
+        piece_of_call: int = 8,
         key: str = "",
     ) -> None:
         self.script = script or ScriptedModel()
         self.models = tuple(models)
         self.refuses = frozenset(refuses)
         self.keeps_schemas = keeps_schemas
+        self.reasoning_in = reasoning_in
+        self._piece_of_call = piece_of_call
         self.asked: list[dict[str, Any]] = []
         self._key = key
 
@@ -67,9 +74,14 @@ class FakeOpenAI:
 
     async def _answer(self, asked: dict[str, Any], reply: HttpReply) -> None:
         stream = self.script.stream(
-            messages_of(asked), max_tokens=asked["max_tokens"], schema=self._schema(asked), temperature=0
+            messages_of(asked),
+            max_tokens=asked["max_tokens"],
+            schema=self._schema(asked),
+            seed=asked.get("seed"),
+            temperature=asked.get("temperature", 0),
+            extras=extras_of(asked),
         )
-        async with aclosing(stream) as deltas:
+        async with aclosing(stream if self.reasoning_in else _marked(stream)) as deltas:
             try:
                 delta = await anext(deltas)
             except PromptTooLong as error:
@@ -95,16 +107,65 @@ class FakeOpenAI:
 
     def _events(self, asked: dict[str, Any], delta: Delta) -> bytes:
         done = delta.completion
-        choice = {"index": 0, "delta": {"content": delta.text}, "finish_reason": done.finish_reason if done else None}
-        said = [_chunk(asked, choices=[choice])]
+        words = {self.reasoning_in: delta.reasoning} if delta.reasoning else {"content": delta.text}
+        pieces = [{"tool_calls": [piece]} for piece in self._calls(done)]
+        choices = [{"index": 0, "delta": said, "finish_reason": None} for said in (*pieces, words)]
+        choices[-1]["finish_reason"] = ("tool_calls" if pieces else done.finish_reason) if done else None
+        said = [_chunk(asked, choices=[choice]) for choice in choices]
         if done and asked.get("stream_options", {}).get("include_usage"):
             said.append(_chunk(asked, choices=[], usage=_usage(done)))
         events = [f"data: {json.dumps(chunk)}\n\n" for chunk in said] + (["data: [DONE]\n\n"] if done else [])
         return "".join(events).encode()
 
+    def _calls(self, done: Completion | None) -> Iterator[dict[str, object]]:
+        """Yield the calls as they are streamed: the name, then the arguments in pieces."""
+        for index, call in enumerate(done.tool_calls if done else ()):
+            size = self._piece_of_call or len(call.arguments) + 1
+            pieces = [call.arguments[at : at + size] for at in range(0, len(call.arguments), size)] or [""]
+            function = {"name": call.name, "arguments": pieces[0]}
+            yield {"index": index, "id": call.id, "type": "function", "function": function}
+            yield from ({"index": index, "function": {"arguments": piece}} for piece in pieces[1:])
+
+
+async def _marked(stream: AsyncGenerator[Delta, None]) -> AsyncGenerator[Delta, None]:
+    """Yield an answer whose thoughts stand in its text, between marks."""
+    thinks = False
+    async with aclosing(stream) as deltas:
+        async for delta in deltas:
+            if delta.reasoning:
+                yield Delta(text=("" if thinks else "<think>\n") + delta.reasoning)
+            else:
+                if thinks:
+                    yield Delta(text="\n</think>\n\n")
+                yield delta
+            thinks = bool(delta.reasoning)
+
 
 def messages_of(asked: dict[str, Any]) -> tuple[Message, ...]:
-    return tuple(Message(role=each["role"], content=each["content"]) for each in asked["messages"])
+    return tuple(
+        Message(
+            role=each["role"],
+            content=each["content"] or "",
+            tool_calls=tuple(
+                ToolCall(id=call["id"], name=call["function"]["name"], arguments=call["function"]["arguments"])
+                for call in each.get("tool_calls", ())
+            ),
+            tool_call_id=each.get("tool_call_id", ""),
+        )
+        for each in asked["messages"]
+    )
+
+
+def extras_of(asked: dict[str, Any]) -> Extras:
+    """Return what a request asks for beside an answer; it thinks where nothing says otherwise."""
+    stop = asked.get("stop") or ()
+    told = asked.get("chat_template_kwargs", {}).get("enable_thinking", True)
+    tools = tuple(ToolSpec.model_validate(tool["function"]) for tool in asked.get("tools", ()))
+    return Extras(
+        thinking=told and asked.get("reasoning_effort") != "none",
+        stop=(stop,) if isinstance(stop, str) else tuple(stop),
+        tools=tools,
+    )
 
 
 def _chunk(asked: dict[str, Any], **more: object) -> dict[str, object]:

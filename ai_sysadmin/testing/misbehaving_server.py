@@ -25,6 +25,8 @@ class Fault(StrEnum):
     NO_ANSWER = "no answer"
     TRICKLE = "trickle"
     ENDLESS = "endless"
+    ENDLESS_THOUGHTS = "endless thoughts"
+    ENDLESS_CALL = "endless call"
     DROPS_AT_ONCE = "drops at once"
     DROPS_IN_STREAM = "drops in stream"
     ENDS_IN_STREAM = "ends in stream"
@@ -82,6 +84,8 @@ class MisbehavingServer:
                 await reply.reader.read()
             case Fault.DROPS_AT_ONCE:
                 reply.abort()
+            case Fault.ENDLESS_THOUGHTS | Fault.ENDLESS_CALL:
+                await self._never_answers(reply)
             case _:
                 await self._in_stream(reply)
 
@@ -106,13 +110,25 @@ class MisbehavingServer:
             case _:
                 await reply.raw(b"0\r\n\r\n")
 
+    async def _never_answers(self, reply: HttpReply) -> None:
+        """Think, or write the arguments of a call, for ever."""
+        call = {"index": 0, "id": "c1", "type": "function", "function": {"name": "disk", "arguments": "x" * 1000}}
+        delta = {"tool_calls": [call]} if self.fault is Fault.ENDLESS_CALL else {"reasoning_content": "hm " * 1000}
+        await reply.raw(_CHUNKED)
+        while True:
+            await reply.raw(_piece(_event(delta)))
+
     async def _says(self, reply: HttpReply, text: str) -> None:
         await reply.raw(_CHUNKED)
         await reply.raw(_piece(_chunk(text)) + _piece(_chunk("", "stop")) + b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
 
 
 def _chunk(text: str, finish: str | None = None) -> dict[str, Any]:
-    choice = {"index": 0, "delta": {"content": text}, "finish_reason": finish}
+    return _event({"content": text}, finish)
+
+
+def _event(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
     head = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "default"}
     return head | {"choices": [choice]}
 

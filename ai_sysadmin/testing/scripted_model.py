@@ -4,22 +4,25 @@ import asyncio
 import json
 import re
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ai_sysadmin.core.errors import BackendUnavailable
 from ai_sysadmin.llm_backend import (
+    PLAIN,
     BackendAway,
     BackendLoading,
     Completion,
     Delta,
+    Extras,
     Message,
     PromptTooLong,
     Schema,
     ServerHealth,
     TokenCount,
+    ToolCall,
 )
 from ai_sysadmin.llm_backend.tokens import estimate
 
@@ -34,23 +37,40 @@ class Asked:
     max_tokens: int
     schema: Schema | None
     temperature: float
+    extras: Extras = PLAIN
+    seed: int | None = None
 
     @property
     def text(self) -> str:
         return "\n".join(message.content for message in self.messages)
 
 
-class ScriptedModel:
-    """Replies from a script: a text, or an error to raise, one for each call, in order.
+@dataclass(frozen=True)
+class Scripted:
+    """A reply in full: what the model thinks first, what it says, and the tools that it calls."""
 
-    With the script at its end it answers with the smallest instance of the schema, or with ``some words``. ``asked``
-    holds every request, ``busy`` how many answers are under way. ``state`` may be set at any time; asleep, it wakes
-    with the next request.
+    text: str = ""
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+
+
+Reply = str | Exception | dict[str, Any] | Scripted
+"""What a script has: a text, an error to raise, a dict that is said as JSON, or a reply in full."""
+
+
+class ScriptedModel:
+    """Replies from a script, one item for each call, in order.
+
+    With the script at its end it answers with the smallest instance of the schema, or with ``some words``. ``answer``
+    is asked before the script, with the request; where it returns none, the script goes on. ``asked`` holds every
+    request, ``busy`` how many answers are under way. ``state`` may be set at any time; asleep, it wakes with the next
+    request.
     """
 
     def __init__(
         self,
-        *replies: str | Exception,
+        *replies: Reply,
+        answer: Callable[[Asked], Reply | None] | None = None,
         name: str = "review",
         model: str = "scripted",
         context_tokens: int = 8192,
@@ -66,11 +86,12 @@ class ScriptedModel:
         self._context_tokens = context_tokens
         self._pause_seconds = pause_seconds
         self._slots = slots
+        self._answer = answer
         self._script = deque(replies)
 
-    def enqueue(self, *replies: str | Exception | dict[str, Any]) -> None:
-        """Add to the script; a dict is said as JSON."""
-        self._script.extend(json.dumps(reply) if isinstance(reply, dict) else reply for reply in replies)
+    def enqueue(self, *replies: Reply) -> None:
+        """Add to the script."""
+        self._script.extend(replies)
 
     async def health(self) -> ServerHealth:
         if self.state in {"loading", "away"}:
@@ -106,28 +127,32 @@ class ScriptedModel:
         *,
         max_tokens: int,
         schema: Schema | None = None,
-        seed: int | None = None,  # noqa: ARG002 - a script has no chance to draw on
+        seed: int | None = None,
         temperature: float = 0.2,
+        extras: Extras = PLAIN,
     ) -> AsyncGenerator[Delta, None]:
-        prompt_tokens = self._begin(Asked(tuple(messages), max_tokens, schema, temperature))
-        text = self._next(schema)
-        said: list[str] = []
+        asked = Asked(tuple(messages), max_tokens, schema, temperature, extras, seed)
+        prompt_tokens = self._begin(asked)
+        reply = self._next(asked)
+        words = [Delta(reasoning=word) for word in _words(reply.reasoning)]
+        words += [Delta(text=word) for word in _words(_until(extras.stop, reply.text))]
         self.busy += 1
         try:
-            for word in re.findall(r"\s*\S+|\s+$", text)[:max_tokens]:
+            for word in words[:max_tokens]:
                 await asyncio.sleep(self._pause_seconds)
-                said.append(word)
-                yield Delta(text=word)
+                yield word
         finally:
             self.busy -= 1
-        whole = "".join(said)
+        is_whole = len(words) <= max_tokens
         yield Delta(
             completion=Completion(
-                text=whole,
+                text="".join(word.text for word in words[:max_tokens]),
                 model=self.model,
+                reasoning="".join(word.reasoning for word in words[:max_tokens]),
+                tool_calls=reply.tool_calls if is_whole else (),
                 prompt_tokens=prompt_tokens,
-                completion_tokens=len(said),
-                finish_reason="stop" if whole == text else "length",
+                completion_tokens=min(len(words), max_tokens) + (len(reply.tool_calls) if is_whole else 0),
+                finish_reason="stop" if is_whole else "length",
             )
         )
 
@@ -153,17 +178,35 @@ class ScriptedModel:
             return BackendLoading(f"{it} is loading, 40 s so far")
         return BackendAway(f"{it} is away (the script says so)")
 
-    def _next(self, schema: Schema | None) -> str:
-        if not self._script:
-            return json.dumps(smallest(schema)) if schema else "some words"
-        reply = self._script.popleft()
+    def _next(self, asked: Asked) -> Scripted:
+        reply = self._answer(asked) if self._answer else None
+        if reply is None:
+            reply = self._script.popleft() if self._script else _usual(asked)
         if isinstance(reply, Exception):
             raise reply
-        return reply
+        if isinstance(reply, dict):
+            reply = json.dumps(reply)
+        return reply if isinstance(reply, Scripted) else Scripted(reply)
+
+
+def _usual(asked: Asked) -> str:
+    return json.dumps(smallest(asked.schema)) if asked.schema else "some words"
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\s*\S+|\s+$", text)
+
+
+def _until(stops: Sequence[str], text: str) -> str:
+    """Return a text up to where the first of some texts begins in it."""
+    found = [at for stop in stops if (at := text.find(stop)) >= 0]
+    return text[: min(found, default=len(text))]
 
 
 def smallest(schema: Schema) -> Any:
-    """Return a small instance of a flat schema: the first of an enumeration, one item of a list, least numbers."""
+    """Return a small instance of a flat schema: the first of alternatives, one item of a list, least numbers."""
+    if "anyOf" in schema:
+        return smallest(schema["anyOf"][0])
     if "const" in schema:
         return schema["const"]
     if "enum" in schema:

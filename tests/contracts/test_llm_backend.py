@@ -3,27 +3,21 @@
 import asyncio
 import json
 import time
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 
 import httpx
 import pytest
 
-from ai_sysadmin.core.clock import SystemClock
 from ai_sysadmin.core.errors import BackendUnavailable
 from ai_sysadmin.core.settings import Backend
-from ai_sysadmin.llm_backend import BackendAway, Message, PromptTooLong
-from ai_sysadmin.llm_backend.door import open_model
+from ai_sysadmin.llm_backend import BackendAway, Extras, Message, PromptTooLong, ToolCall, ToolSpec
 from ai_sysadmin.llm_backend.llama_cpp import LlamaCpp
-from ai_sysadmin.llm_backend.ollama import Ollama
-from ai_sysadmin.llm_backend.openai_compatible import OpenAICompatible
 from ai_sysadmin.llm_backend.tokens import estimate
-from ai_sysadmin.testing.fake_ollama import FakeOllama, OllamaModel
-from ai_sysadmin.testing.fake_openai import FakeOpenAI
-from ai_sysadmin.testing.memory_leases import MemoryLeases
-from ai_sysadmin.testing.scripted_model import ScriptedModel
+from ai_sysadmin.testing.scripted_model import Scripted
+from tests.contracts.model_servers import rig
 from tests.llama.server import llama, tiny_model
 
-__all__ = ["llama", "tiny_model"]
+__all__ = ["llama", "rig", "tiny_model"]
 
 HELLO = (Message(role="system", content="Answer in a word."), Message(role="user", content="hello"))
 LONG_ANSWER = {"type": "array", "items": {"type": "integer"}, "minItems": 900, "maxItems": 1000}
@@ -39,138 +33,19 @@ SCHEMA = {
 }
 
 
-class Rig:
-    """A server as the suite drives it. ``script`` is what answers, where a script does."""
-
-    script: ScriptedModel | None = None
-    context_tokens = 8192
-    knows_slots = True
-
-    def __init__(self, server, gone) -> None:
-        self.server = server
-        self.gone = gone
-
-    def answers_for_long(self) -> None:
-        if self.script:  # a real model does so by itself, given LONG_ANSWER
-            self.script.enqueue("word " * 1000)
-
-    async def busy(self) -> int:
-        assert self.script is not None
-        return self.script.busy
-
-
-class Scripted(Rig):
-    def __init__(self) -> None:
-        self.script = ScriptedModel(pause_seconds=0.001)
-        super().__init__(self.script, ScriptedModel())
-        self.gone.state = "away"
-
-
-class Real(Rig):
-    """A llama-server process; ``url`` is where it is asked how busy it is."""
-
-    def __init__(self, url: str, server, gone) -> None:
-        super().__init__(server, gone)
-        self._url = url
-
-    async def busy(self) -> int:
-        async with httpx.AsyncClient(trust_env=False) as client:
-            return sum(slot["is_processing"] for slot in (await client.get(f"{self._url}/slots")).json())
-
-
-NOBODY = "http://127.0.0.1:9"
-OLLAMA_MODEL = OllamaModel(name="qwen3:4b", num_ctx=8192)
-
-
-@asynccontextmanager
-async def _scripted(_):
-    yield Scripted()
-
-
-@asynccontextmanager
-async def _llama_cpp(request):
-    url = request.getfixturevalue("llama")
-    yield Real(url, LlamaCpp("review", Backend(url=url)), LlamaCpp("review", Backend(url=NOBODY)))
-
-
-@asynccontextmanager
-async def _through_the_door(request):
-    url = request.getfixturevalue("llama")
-    around = {"leases": MemoryLeases(), "clock": SystemClock(), "turn": request.param.rpartition(" ")[2]}
-    rig = Real(
-        url, open_model("review", Backend(url=url), **around), open_model("review", Backend(url=NOBODY), **around)
-    )
-    yield rig
-
-
-@asynccontextmanager
-async def _llama_as_openai(request):
-    url = request.getfixturevalue("llama")
-    settings = {"type": "openai", "context_tokens": 8192}
-    rig = Real(
-        url,
-        OpenAICompatible("review", Backend(url=url, **settings)),
-        OpenAICompatible("review", Backend(url=NOBODY, **settings)),
-    )
-    rig.knows_slots = False
-    yield rig
-
-
-@asynccontextmanager
-async def _openai(_):
-    fake = FakeOpenAI(ScriptedModel(pause_seconds=0.001))
-    settings = {"type": "openai", "context_tokens": 8192}
-    async with fake.serving() as url:
-        rig = Rig(
-            OpenAICompatible("review", Backend(url=url, **settings)),
-            OpenAICompatible("review", Backend(url=NOBODY, **settings)),
-        )
-        rig.script, rig.knows_slots = fake.script, False
-        yield rig
-
-
-def _ollama_at(url: str) -> Ollama:
-    return Ollama("review", Backend(url=url, type="ollama"))
-
-
-@asynccontextmanager
-async def _ollama(_):
-    fake = FakeOllama([OLLAMA_MODEL], ScriptedModel(pause_seconds=0.001, context_tokens=1 << 30))
-    fake.loaded.add(OLLAMA_MODEL.name)
-    async with fake.serving() as url:
-        rig = Rig(_ollama_at(url), _ollama_at(NOBODY))
-        rig.script = fake.script
-        yield rig
-
-
-@asynccontextmanager
-async def _ollama_on_llama(request):
-    llama = request.getfixturevalue("llama")
-    fake = FakeOllama([OLLAMA_MODEL], proxy_to=llama)
-    fake.loaded.add(OLLAMA_MODEL.name)
-    async with fake.serving() as url:
-        yield Real(llama, _ollama_at(url), _ollama_at(NOBODY))
-
-
-KINDS = {
-    "scripted": _scripted,
-    "openai": _openai,
-    "ollama": _ollama,
-    "llama-cpp": _llama_cpp,
-    "llama-cpp as openai": _llama_as_openai,
-    "ollama on llama-cpp": _ollama_on_llama,
-    "llama-cpp, plain": _through_the_door,
-    "llama-cpp, foreground": _through_the_door,
-    "llama-cpp, background": _through_the_door,
-}
-
-
-@pytest.fixture(params=[pytest.param(kind, marks=pytest.mark.llama if "llama-cpp" in kind else ()) for kind in KINDS])
-async def rig(request):
-    async with KINDS[request.param](request) as made:
-        yield made
-        await made.server.close()
-        await made.gone.close()
+UNIT_LOG = ToolSpec(
+    name="unit_log",
+    description="Shows the last lines of a unit's log.",
+    parameters={
+        "type": "object",
+        "properties": {"unit": {"type": "string", "maxLength": 20}},
+        "required": ["unit"],
+        "additionalProperties": False,
+    },
+)
+DISK = ToolSpec(
+    name="disk", description="Says how full the disks are.", parameters={"type": "object", "properties": {}}
+)
 
 
 async def test_a_ready_server_says_its_model_and_its_context(rig):
@@ -212,6 +87,61 @@ async def test_a_schema_constrains_the_answer(rig, seed):
     assert len(said["why"]) <= 40
     assert 0 <= said["severity"] <= 100
     assert set(said) == set(SCHEMA["required"])
+
+
+async def test_an_answer_ends_before_a_stop(rig):
+    if rig.script:
+        rig.script.enqueue("[1, 2, 3, 4]")
+    extras = Extras(stop=("x y z", ","))
+    done = (await _all(rig.server.stream(HELLO, max_tokens=4000, schema=LONG_ANSWER, seed=1, extras=extras)))[-1]
+    assert done.completion.text.strip().startswith("[")
+    assert "," not in done.completion.text
+    assert done.completion.finish_reason == "stop"
+    if rig.script:
+        assert rig.script.asked[-1].extras.stop == extras.stop
+
+
+@pytest.mark.parametrize("thinking", [True, False])
+async def test_what_a_model_thinks_is_no_part_of_its_answer(rig, thinking):
+    if rig.script:
+        rig.script.enqueue(Scripted("all is well", reasoning="hm, let me see"))
+    deltas = await _all(rig.server.stream(HELLO, max_tokens=64, seed=1, extras=Extras(thinking=thinking)))
+    done = deltas[-1].completion
+    assert done.text
+    assert "think>" not in done.text
+    assert "".join(delta.text for delta in deltas) == done.text
+    assert "".join(delta.reasoning for delta in deltas) == done.reasoning
+    assert [delta for delta in deltas[:-1] if not (delta.text or delta.reasoning)] == []
+    if rig.script:
+        assert (done.text, done.reasoning.strip()) == ("all is well", "hm, let me see")
+        assert rig.script.asked[-1].extras.thinking == thinking
+
+
+async def test_tools_are_called_and_answered(rig):
+    if rig.script:
+        call = ToolCall(id="c1", name="unit_log", arguments='{"unit": "web.service"}')
+        rig.script.enqueue(Scripted(tool_calls=(call,)), "it exited")
+    extras = Extras(tools=(UNIT_LOG, DISK))
+    asked = (await _all(rig.server.stream(HELLO, max_tokens=200, seed=1, extras=extras)))[-1].completion
+    assert asked.tool_calls
+    assert asked.completion_tokens > 0
+    for each in asked.tool_calls:
+        assert each.id
+        assert each.name in {"unit_log", "disk"}
+        assert isinstance(json.loads(each.arguments), dict)
+    results = [Message(role="tool", content="nothing", tool_call_id=each.id) for each in asked.tool_calls]
+    talk = [*HELLO, Message(role="assistant", content=asked.text, tool_calls=asked.tool_calls), *results]
+    done = (await _all(rig.server.stream(talk, max_tokens=64, seed=1, extras=extras)))[-1].completion
+    assert done.text
+    assert done.tool_calls == ()
+    if rig.script:
+        assert asked.tool_calls == (call,)
+        assert rig.script.asked[-1].messages == tuple(talk)
+        assert rig.script.asked[-1].extras.tools == extras.tools
+
+
+async def _all(deltas):
+    return [delta async for delta in deltas]
 
 
 async def test_many_answers_one_after_the_other(rig):

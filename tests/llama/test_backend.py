@@ -6,15 +6,20 @@ import sys
 import time
 from contextlib import aclosing, asynccontextmanager
 from importlib.resources import files
+from typing import Annotated, Literal
 
+import httpx
 import pytest
+from pydantic import BaseModel, Field, RootModel
 
 from ai_sysadmin.core.settings import Backend
-from ai_sysadmin.llm_backend import Message, PromptTooLong
+from ai_sysadmin.llm_backend import Extras, Message, PromptTooLong, ToolSpec
 from ai_sysadmin.llm_backend.door import open_model
 from ai_sysadmin.llm_backend.llama_cpp import LlamaCpp
+from ai_sysadmin.llm_backend.structured import schema_of
 from ai_sysadmin.runtime.sqlite import Database
 from ai_sysadmin.stores.sqlite.leases import SqliteLeases
+from ai_sysadmin.testing.memory_leases import MemoryLeases
 from tests.llama.server import serve
 
 pytestmark = pytest.mark.llama
@@ -60,6 +65,46 @@ async def test_schemas_are_tried_out_on_the_real_server(llama):
     assert server.figures.calls == 2
     await server.complete(HELLO, max_tokens=40, schema=SCHEMA, seed=1)
     assert server.figures.calls == 3
+    await server.close()
+
+
+Plan = Annotated[str, Field(max_length=40)]
+
+
+class Answer(BaseModel):
+    do: Literal["answer"]
+
+
+class UnitLog(BaseModel):
+    plan: Plan
+    do: Literal["unit_log"]
+    unit: Annotated[str, Field(max_length=20)]
+    lines: Annotated[int, Field(ge=1, le=200)]
+
+
+class Disk(BaseModel):
+    plan: Plan
+    do: Literal["disk"]
+    path: Annotated[str, Field(max_length=20)] | None
+
+
+class Step(RootModel[Answer | UnitLog | Disk]):
+    """What an agent does next."""
+
+
+async def test_a_choice_of_objects_is_kept_to_at_the_decoder(llama):
+    server = open_model("meta", Backend(url=llama))
+    schema, chosen = schema_of(Step), set()
+    for seed in range(20):
+        done = await server.complete(HELLO, max_tokens=300, schema=schema, seed=seed, temperature=1)
+        assert done.finish_reason == "stop"
+        said = json.loads(done.text)
+        fitting = [branch for branch in schema["anyOf"] if branch["properties"]["do"]["const"] == said["do"]]
+        assert [set(branch["required"]) for branch in fitting] == [set(said)]
+        Step.model_validate_json(done.text)
+        chosen.add(said["do"])
+    assert len(chosen) > 1
+    assert (await server.health()).schemas == "honoured"
     await server.close()
 
 
@@ -127,3 +172,44 @@ async def test_a_person_is_answered_while_another_process_works_on_the_only_slot
             worker.kill()
             await worker.wait()
             await chat.close()
+
+
+NUMBERS = ToolSpec(
+    name="numbers",
+    description="Takes many numbers.",
+    parameters={"type": "object", "properties": {"numbers": LONG_ANSWER}, "required": ["numbers"]},
+)
+
+
+async def busy(url: str) -> int:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        return sum(slot["is_processing"] for slot in (await client.get(f"{url}/slots")).json())
+
+
+@pytest.mark.parametrize("how", ["left", "cancelled"])
+@pytest.mark.parametrize("extras", [Extras(), Extras(thinking=True), Extras(tools=(NUMBERS,)), Extras(stop=("never",))])
+async def test_an_answer_to_a_person_that_is_not_wanted_any_more_frees_the_slot(llama, extras, how):
+    chat = open_model("meta", Backend(url=llama), leases=MemoryLeases(), turn="foreground")
+    schema = None if extras.tools else LONG_ANSWER
+    began = asyncio.Event()
+
+    async def read() -> None:
+        async with aclosing(chat.stream(HELLO, max_tokens=6000, schema=schema, seed=1, extras=extras)) as deltas:
+            if schema is None:  # a call is no piece of an answer: nothing comes until it is whole
+                asyncio.get_running_loop().call_later(0.5, began.set)
+            async for _ in deltas:
+                began.set()
+                if how == "left":
+                    return
+
+    reading = asyncio.create_task(read())
+    await asyncio.wait({reading, asyncio.create_task(began.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    if how == "cancelled" or not reading.done():
+        assert await busy(llama) == 1
+        reading.cancel()
+    stopped = time.monotonic()
+    while await busy(llama):
+        assert time.monotonic() - stopped < 2, "the slot is still held"
+        await asyncio.sleep(0.1)
+    await asyncio.wait({reading})
+    await chat.close()

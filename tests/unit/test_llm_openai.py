@@ -90,6 +90,32 @@ class RenamedMaxTokens(FakeOpenAI):
             self.asked[-1] = asked
 
 
+CHOICE = {"anyOf": [SCHEMA]}
+
+
+async def test_a_server_that_takes_no_choice_of_objects_is_still_asked_for_one_object():
+    fake = TakesNoChoice()
+    async with fake.serving() as url:
+        client = client_of(url)
+        for schema, sent in ((CHOICE, False), (SCHEMA, True), (CHOICE, False)):
+            assert (await client.complete(HELLO, max_tokens=8, schema=schema)).text
+            assert ("response_format" in fake.asked[-1]) == sent
+        assert len(fake.asked) == 4
+        await client.close()
+
+
+class TakesNoChoice(FakeOpenAI):
+    """Takes a schema only where its top is one object, as OpenAI does."""
+
+    async def chat(self, asked, reply):
+        if "anyOf" in asked.get("response_format", {}).get("json_schema", {}).get("schema", {}):
+            self.asked.append(asked)
+            text = "Invalid schema for response_format 'reply': schema must be a JSON Schema of 'type: \"object\"'"
+            await reply.json({"error": {"message": text, "code": None}}, 400)
+        else:
+            await super().chat(asked, reply)
+
+
 async def test_a_refusal_about_something_else_is_said_and_not_asked_for_ever():
     asked = 0
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from ai_sysadmin.core.settings import Backend
-from ai_sysadmin.llm_backend import BackendAway, Message
+from ai_sysadmin.llm_backend import PLAIN, BackendAway, Extras, Message
 from ai_sysadmin.llm_backend.door import OpenModel, around
 from ai_sysadmin.llm_backend.lanes import Lane
 from ai_sysadmin.llm_backend.schema_keeping import SchemaKeeping
@@ -81,7 +81,7 @@ async def test_another_model_is_tried_out_anew(lane):
     model.enqueue("Good morning!", GOOD)
     await server.complete(HELLO, max_tokens=50, schema=SCHEMA)
     assert "JSON schema" in model.asked[-1].messages[0].content
-    assert lane.keeps == {"scripted": "honoured", "another": "ignored"}
+    assert lane.keeps == {("scripted", "object"): "honoured", ("another", "object"): "ignored"}
 
 
 async def test_a_server_that_is_away_while_it_is_tried_out_is_not_judged(lane):
@@ -91,7 +91,7 @@ async def test_a_server_that_is_away_while_it_is_tried_out_is_not_judged(lane):
         await server.complete(HELLO, max_tokens=50, schema=SCHEMA)
     assert lane.keeps == {}
     await server.complete(HELLO, max_tokens=50, schema=SCHEMA)
-    assert lane.keeps == {"scripted": "honoured"}
+    assert lane.keeps == {("scripted", "object"): "honoured"}
 
 
 async def test_trying_it_out_counts_as_a_call():
@@ -111,3 +111,62 @@ def test_what_is_shown_is_bounded():
     ((system, _), plain) = with_schema_shown(HELLO, schema), len(HELLO[0].content)
     assert len(system.content) < plain + 6200
     assert '"field7"' in system.content
+
+
+CHOICE = {
+    "anyOf": [
+        {"type": "object", "properties": {"do": {"const": "answer"}}, "required": ["do"]},
+        {
+            "type": "object",
+            "properties": {"do": {"const": "look"}, "at": {"type": "boolean"}},
+            "required": ["do", "at"],
+        },
+    ]
+}
+
+
+async def test_a_choice_of_objects_is_tried_out_by_itself(lane):
+    model = ScriptedModel()
+    server = keeping(model, lane)
+    await server.complete(HELLO, max_tokens=50, schema=SCHEMA)
+    await server.complete(HELLO, max_tokens=50, schema=CHOICE)
+    assert ["anyOf" in asked.schema for asked in model.asked] == [False, False, True, True]
+    assert lane.keeps == {("scripted", "object"): "honoured", ("scripted", "anyOf"): "honoured"}
+    await server.complete(HELLO, max_tokens=50, schema=CHOICE)
+    assert len(model.asked) == 5
+
+
+async def test_who_keeps_to_a_choice_keeps_to_one_object(lane):
+    model = ScriptedModel()
+    server = keeping(model, lane)
+    await server.complete(HELLO, max_tokens=50, schema=CHOICE)
+    await server.complete(HELLO, max_tokens=50, schema=SCHEMA)
+    assert len(model.asked) == 3
+
+
+async def test_who_ignores_one_object_ignores_a_choice(lane):
+    model = ScriptedModel("Good morning!", GOOD)
+    server = keeping(model, lane)
+    await server.complete(HELLO, max_tokens=50, schema=SCHEMA)
+    await server.complete(HELLO, max_tokens=50, schema=CHOICE)
+    assert len(model.asked) == 3
+    assert '"const":"look"' in model.asked[-1].messages[0].content
+
+
+async def test_a_server_that_keeps_to_one_object_but_to_no_choice_is_shown_the_choice_only(lane):
+    model = ScriptedModel(answer=lambda asked: "Good morning!" if "anyOf" in asked.schema else None)
+    server = keeping(model, lane)
+    await server.complete(HELLO, max_tokens=50, schema=CHOICE)
+    assert '"const":"look"' in model.asked[-1].messages[0].content
+    await server.complete(HELLO, max_tokens=50, schema=SCHEMA)
+    assert model.asked[-1].messages == HELLO
+    assert (await server.health()).schemas == "ignored"
+
+
+async def test_trying_it_out_neither_thinks_nor_stops(lane):
+    model = ScriptedModel()
+    extras = Extras(thinking=True, stop=("r7",))
+    server = keeping(model, lane)
+    assert [delta async for delta in server.stream(HELLO, max_tokens=50, schema=SCHEMA, extras=extras)]
+    assert [asked.extras for asked in model.asked] == [PLAIN, extras]
+    assert (await server.health()).schemas == "honoured"

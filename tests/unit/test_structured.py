@@ -1,15 +1,16 @@
 """Replies that a program reads: their schema, their validation, their one repair."""
 
 import json
+import re
 from enum import StrEnum
 from typing import Annotated, Literal
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, RootModel
 
 from ai_sysadmin.core.errors import ReplyUnusable
 from ai_sysadmin.llm_backend import Message, ReplyDoesNotFit
-from ai_sysadmin.llm_backend.structured import list_of, one_of, reply_as, schema_of
+from ai_sysadmin.llm_backend.structured import list_of, one_of, reply_as, schema_of, with_schema_shown
 from ai_sysadmin.testing.scripted_model import ScriptedModel, smallest
 
 HELLO = (Message(role="user", content="judge"),)
@@ -153,3 +154,67 @@ async def test_a_reply_that_was_cut_off_is_unusable_even_where_it_parses():
 def test_the_smallest_instance_of_a_schema_fits_it():
     assert smallest({"type": "boolean"}) is False
     assert Judgement.model_validate(smallest(schema_of(Judgement))).severity == 0
+
+
+class Answer(BaseModel):
+    do: Literal["answer"]
+
+
+class UnitLog(BaseModel):
+    do: Literal["unit_log"]
+    unit: Annotated[str, Field(max_length=20)]
+    lines: Annotated[int, Field(ge=1, le=200)] = 50
+
+
+class Step(RootModel[Annotated[Answer | UnitLog, Field(discriminator="do")]]):
+    """One of several."""
+
+
+class LooseStep(RootModel[Answer | UnitLog]):
+    """One of several, without a word for what tells them apart."""
+
+
+@pytest.mark.parametrize("model", [Step, LooseStep])
+async def test_a_choice_of_objects_is_asked_for_and_read(model):
+    schema = schema_of(model)
+    assert list(schema) == ["anyOf"]
+    assert [branch["required"] for branch in schema["anyOf"]] == [["do"], ["do", "unit", "lines"]]
+    assert all(branch["additionalProperties"] is False for branch in schema["anyOf"])
+    assert smallest(schema) == {"do": "answer"}
+    server = ScriptedModel('{"do": "reboot"}', {"do": "unit_log", "unit": "web", "lines": 5})
+    step, _, calls = await reply_as(server, HELLO, model, max_tokens=100)
+    assert (step.root, calls) == (UnitLog(do="unit_log", unit="web", lines=5), 2)
+
+
+def test_a_branch_without_bounds_is_a_mistake():
+    class Unbounded(BaseModel):
+        text: str
+
+    class Maybe(BaseModel):
+        text: str | None
+
+    with pytest.raises(TypeError, match="text needs maxLength"):
+        schema_of(RootModel[Answer | Unbounded])
+    with pytest.raises(TypeError, match="text needs maxLength"):
+        schema_of(Maybe)
+
+
+def test_a_long_choice_is_shown_in_outline():
+    branch = {"do": {"type": "string", "const": "unit_log"}, "unit": {"type": "string", "description": "x" * 7000}}
+    schema = {"anyOf": [{"properties": {"do": {"const": "answer"}}}, {"properties": branch}]}
+    shown = with_schema_shown(HELLO, schema)[0].content
+    assert shown.endswith('exactly the fields of one of these: {"do": "answer"}\n{"do": "unit_log", "unit": …}')
+
+
+def test_a_choice_too_long_even_in_outline_says_how_many_there_are_beyond():
+    branches = [{"properties": {"do": {"const": f"tool_{n}"}, "argument": {"type": "string"}}} for n in range(500)]
+    shown = with_schema_shown(HELLO, {"anyOf": branches})[0].content
+    assert len(shown) < 6300
+    last = shown.splitlines()[-1]
+    number = int(re.search(r"tool_(\d+)", last)[1])
+    assert last.endswith(f"}} (and {499 - number} more)")
+
+
+def test_a_long_object_is_shown_by_its_fields():
+    schema = {"properties": {"verdict": {"enum": ["x" * 7000]}, "why": {"type": "string"}}}
+    assert with_schema_shown(HELLO, schema)[0].content.endswith('exactly the fields of this: {"verdict": …, "why": …}')
