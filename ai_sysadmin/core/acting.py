@@ -29,6 +29,7 @@ class Origin(StrEnum):
     RULES = "rules"
     REVIEW = "review"
     INVESTIGATION = "investigation"
+    CHAT = "chat"
 
 
 class ActionRequest(Record):
@@ -109,13 +110,17 @@ class Ruling(Record):
 
 
 class Approval(Record):
-    """A person's yes to one digest, once."""
+    """A person's yes to one digest, once.
+
+    ``uid`` is that of the peer who brought it; ``key_id`` the API key it came with, empty for an operator's own word.
+    """
 
     action_id: str
     digest: str
     by: str
     uid: int
     at: AwareDatetime
+    key_id: str = ""
 
 
 class OutcomeKind(StrEnum):

@@ -202,6 +202,7 @@ EvidenceKind = Literal[
     "past_incidents",
     "runbooks",
     "host",
+    "looked_up",
     "unavailable",
 ]
 
@@ -289,15 +290,23 @@ class Review(Record):
 
 
 class Investigation(Record):
-    """What the meta model found out about an escalated incident."""
+    """What the meta model found out about an escalated incident.
+
+    ``ruled_out`` are the other causes that were thought of, and why not. What it looked up itself is evidence like
+    any other, and cited like it.
+    """
 
     incident_id: str
     diagnosis: str
     cause: str
     confidence: int = Field(ge=0, le=100)
     evidence: tuple[str, ...] = ()
+    ruled_out: tuple[str, ...] = ()
     action: ProposedAction | None = None
     investigated_by: str
     model_calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
     notes: tuple[str, ...] = ()
     at: AwareDatetime

@@ -9,11 +9,20 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from ai_sysadmin.core.context_settings import Context, Knowledge
 from ai_sysadmin.core.noticing_settings import TriggerMonitor
 from ai_sysadmin.core.section import Section
+from ai_sysadmin.core.tool_settings import Tools
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -137,10 +146,35 @@ class MetaModel(Section):
         6000, ge=200, description="The most tokens of evidence in a prompt; a small context holds less."
     )
     max_reply_tokens: PositiveInt = Field(1200, description="The longest answer, in tokens.")
+    max_model_calls_per_incident: PositiveInt = Field(
+        40, description="After so many calls, reviews' included, an incident is investigated by rules."
+    )
+    max_steps: NonNegativeInt = Field(
+        8, le=40, description="How many times the model may look something up before it has to answer; 0: never."
+    )
+    max_tokens: PositiveInt = Field(
+        60_000, description="After so many tokens, read and written, one answer or investigation looks no further."
+    )
+    max_seconds: PositiveFloat = Field(
+        240, description="The longest that one answer in chat may take in all, also where nobody listens any more."
+    )
+    thinking: bool = Field(False, description="Let a model that can reason do so before it answers; it takes longer.")
+    native_tools: bool = Field(
+        False, description="Offer tools by the server's own tool calls instead of a schema, where it is good at them."
+    )
 
 
 class Policy(Section):
     """What the executor may do on its own; it is read from a file that only root can write."""
+
+    approvers: tuple[str, ...] = Field(
+        (),
+        description="Who may approve through a front end that several people share: the e-mail addresses or ids in"
+        " its signed identity. Empty: whoever holds the key may.",
+    )
+    identity_secret_file: Path | None = Field(
+        None, description="The secret with which a front end signs who is asking (Open WebUI's JWT, HS256)."
+    )
 
     protected_units: tuple[str, ...] = Field(
         (
@@ -197,6 +231,22 @@ class Api(Section):
         None, description="A file with the key that may only send alerts in; by default STATE_DIR/ingest-key."
     )
     allowed_hosts: tuple[str, ...] = Field((), description="Further Host names under which the API may be called.")
+    allowed_origins: tuple[str, ...] = Field(
+        (), description="Origins of web pages that may call the API, such as https://chat.example.org; empty: none."
+    )
+    keyless_chat: bool = Field(
+        False, description="Let programs on this host chat without a key. It never approves anything."
+    )
+    requests_per_minute: PositiveInt = Field(120, description="So many requests a minute from one key; 429 beyond.")
+    concurrent_answers: PositiveInt = Field(4, description="So many answers at a time for one key; 429 beyond.")
+    client_tools: Literal["ignore", "pass"] = Field(
+        "ignore", description="What becomes of tools that a client offers: ignored, or the model may call them."
+    )
+    tool_progress: Literal["auto", "open-webui", "text", "off"] = Field(
+        "auto",
+        description="How a person sees what is being looked at: Open WebUI's status line and tool cards, plain text,"
+        " or nothing; auto: by who is asking.",
+    )
 
 
 class Settings(Section):
@@ -217,6 +267,7 @@ class Settings(Section):
     knowledge: Knowledge = Field(Knowledge(), description="Layer 2: what is known, and how it is found.")
     review_model: ReviewModel = Field(ReviewModel(), description="Layer 3: judge.")
     meta_model: MetaModel = Field(MetaModel(), description="Layer 4: investigate and talk.")
+    tools: Tools = Field(Tools(), description="What the models may look at.")
     policy: Policy = Field(Policy(), description="What may be done, and to what.")
     executor: Executor = Field(Executor(), description="The privileged process.")
     api: Api = Field(Api(), description="The OpenAI-compatible API.")

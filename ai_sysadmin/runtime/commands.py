@@ -135,6 +135,7 @@ async def run(
     max_bytes: int = 4 << 20,
     input: bytes | None = None,  # noqa: A002 — the name that subprocess uses
     env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
 ) -> Completed:
     """Run a command to its end and return what it said. A status other than 0 is an answer, not an error.
 
@@ -143,7 +144,9 @@ async def run(
         CommandTimedOut: it took longer than ``timeout_seconds``; it was killed with everything it started.
     """
     stdin = DEVNULL if input is None else PIPE
-    process = await _start(argv, env=env, stdin=stdin, stdout=PIPE, stderr=PIPE, pass_fds=(), limit_bytes=2**20)
+    process = await _start(
+        argv, env=env, stdin=stdin, stdout=PIPE, stderr=PIPE, pass_fds=(), limit_bytes=2**20, cwd=cwd
+    )
     try:
         async with asyncio.timeout(timeout_seconds):
             (stdout, truncated), (stderr, _), _ = await asyncio.gather(
@@ -170,6 +173,7 @@ async def _start(
     stderr: int | None,
     pass_fds: Sequence[int],
     limit_bytes: int,
+    cwd: Path | None = None,
 ) -> asyncio.subprocess.Process:
     if shutil.which(argv[0]) is None:
         raise CommandMissing(f"there is no {argv[0]} here that could be started")
@@ -182,10 +186,11 @@ async def _start(
             stderr=stderr,
             pass_fds=pass_fds,
             limit=limit_bytes,
+            cwd=cwd,
             start_new_session=True,
             preexec_fn=_dying_with(os.getpid()),
         )
-    except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+    except OSError as error:  # gone since, not allowed, not a program, too many arguments
         raise CommandMissing(f"{argv[0]} cannot be started: {error.strerror}") from error
 
 

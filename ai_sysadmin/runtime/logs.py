@@ -31,7 +31,7 @@ def set_up(service: str, level: str = "INFO") -> None:
         old.close()
     root.addHandler(handler)
     root.setLevel(level)
-    for chatty in ("httpx", "httpcore", "openai", "uvicorn.access", "asyncio"):
+    for chatty in ("httpx", "httpx2", "httpcore", "httpcore2", "openai", "uvicorn.access", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
