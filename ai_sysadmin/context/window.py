@@ -31,6 +31,7 @@ _VALUE: Final[dict[EvidenceKind, float]] = {
     "symptoms": 3,
     "changes": 2,
     "unit_log": 6,
+    "looked_up": 2,
     "dependencies": 1,
     "metrics": 1,
     "past_incidents": 1,
@@ -50,6 +51,7 @@ _ORDER: Final[tuple[EvidenceKind, ...]] = (
     "unavailable",
     "symptoms",
     "unit_log",
+    "looked_up",
 )
 _NEWEST_LAST: Final = frozenset({"unit_log"})
 

@@ -30,11 +30,12 @@ class CertificateUnreadable(AiSysadminError):
 
 @dataclass(frozen=True)
 class Expiry:
-    """When the first certificate of a chain expires. ``fault`` empty: it verifies, or was not to be verified."""
+    """When the first of so many certificates expires. ``fault`` empty: it verifies, or was not to be verified."""
 
     at: datetime
     subject: str
     fault: str = ""
+    certificates: int = 1
 
     def days_left(self, now: datetime) -> float:
         return (self.at - now) / timedelta(days=1)
@@ -135,6 +136,8 @@ async def _shown(host: str, port: int, context: ssl.SSLContext, server_name: str
 
 async def farewell(writer: asyncio.StreamWriter) -> None:
     """Close a connection as is proper, so that the server has no broken one to log; not for long."""
+    if writer.is_closing():  # the server was first; a TLS transport that is closed twice cannot even be aborted
+        return
     writer.close()
     with suppress(TimeoutError, OSError):
         async with asyncio.timeout(_FAREWELL_SECONDS):
@@ -170,4 +173,4 @@ def _needed(chain: "Sequence[Certificate]", verified_at: datetime | None) -> "Se
 
 def _earliest(chain: "Sequence[Certificate]", fault: str = "") -> Expiry:
     first = min(chain, key=lambda certificate: certificate.not_valid_after_utc)
-    return Expiry(first.not_valid_after_utc, first.subject.rfc4514_string(), fault)
+    return Expiry(first.not_valid_after_utc, first.subject.rfc4514_string(), fault, len(chain))

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
@@ -21,7 +22,9 @@ __all__ = [
     "Journal",
     "LogSeen",
     "Position",
+    "SearchedJournal",
     "SkippedFile",
+    "Sought",
     "SystemJournal",
     "follow",
     "lost_between",
@@ -37,6 +40,13 @@ _LOOK_UP_BYTES: Final = 64 << 20
 _CHUNK_BYTES: Final = 256 << 10
 _STDERR_BYTES: Final = 64 << 10
 _LOST_MOST = 1 << 32
+_SIGNS: Final = re.compile(r"([!-/:-@\[-^`{-~])")
+_WITHOUT_SEARCH: Final = "pattern matching"
+_ANY_PRIORITY: Final = 7
+_NOT_FOUND: Final = 1
+"""How a ``journalctl --grep`` ends that has found nothing; it says nothing then."""
+
+KERNEL: Final = "kernel"
 
 
 class LogSeen(NamedTuple):
@@ -58,6 +68,32 @@ class Journal(Protocol):
         ...
 
 
+class Sought(NamedTuple):
+    """What is sought: the newest ``most`` entries since a time that are at least so urgent and contain a text.
+
+    ``unit`` is a unit's full name, or ``KERNEL``; empty: all of them. Of ``contains`` the case does not matter.
+    """
+
+    since: datetime
+    most: int
+    contains: str = ""
+    unit: str = ""
+    priority: int = _ANY_PRIORITY
+    seconds: float = _LOOK_UP_SECONDS
+
+
+class SearchedJournal(Journal, Protocol):
+    """How the journal is searched."""
+
+    async def search(self, sought: Sought) -> LogSeen:
+        """Return what is found, and whether there may be older ones: time, size and number are bounded.
+
+        Raises:
+            JournalUnavailable: the journal cannot be read.
+        """
+        ...
+
+
 class SystemJournal:
     """The journal of this machine, or that of a directory. However long its messages are, a look-up stays bounded."""
 
@@ -70,6 +106,35 @@ class SystemJournal:
 
     async def kernel_log(self, lines: int, since: datetime, until: datetime | None = None) -> LogSeen:
         return await self._newest(["_TRANSPORT=kernel", "--priority=warning"], lines, since, until)
+
+    async def search(self, sought: Sought) -> LogSeen:
+        what = [f"--since=@{math.floor(sought.since.timestamp())}"]
+        what += [f"--priority={sought.priority}"] if sought.priority < _ANY_PRIORITY else []  # some entries have none
+        what += {"": [], KERNEL: ["_TRANSPORT=kernel"]}.get(sought.unit, [f"--unit={sought.unit}"])
+        argv = [*JOURNALCTL, *places(self._directory or own_directory()), "--reverse", *what]
+        newest = f"--lines={sought.most + 1}"
+        if not sought.contains:
+            return await self._found([*argv, newest], sought)
+        literally = _SIGNS.sub(r"\\\1", sought.contains)
+        try:
+            return await self._found([*argv, newest, f"--grep={literally}", "--case-sensitive=no"], sought)
+        except JournalUnavailable as error:
+            if _WITHOUT_SEARCH not in str(error):
+                raise
+            return await self._found(argv, sought, sought.contains.casefold())
+
+    async def _found(self, argv: Sequence[str], sought: Sought, wanted: str = "") -> LogSeen:
+        """Read until there is enough, or for so long; what was found until then counts."""
+        found: list[JournalEntry] = []
+        is_cut = True
+        try:
+            async with asyncio.timeout(sought.seconds):
+                is_cut = await _read_into(found, argv, sought.most + 1, self._most_bytes, wanted)
+        except TimeoutError as error:
+            if not found:
+                said = f"the journal was searched for {sought.seconds:g} s, and nothing was found in that time"
+                raise JournalUnavailable(f"{said}: ask for less time") from error
+        return LogSeen(found[: sought.most][::-1], is_cut or len(found) > sought.most)
 
     async def _newest(self, what: list[str], lines: int, since: datetime, until: datetime | None) -> LogSeen:
         """Read backwards from the end of a time, so that what is cut off is the oldest."""
@@ -87,8 +152,16 @@ class SystemJournal:
 
 async def _read_most(argv: Sequence[str], entries: int, most_bytes: int) -> tuple[list[JournalEntry], bool]:
     """Return what ``journalctl`` shows, and whether it was stopped before its end. Raises: JournalUnavailable."""
+    found: list[JournalEntry] = []
+    return found, await _read_into(found, argv, entries, most_bytes)
+
+
+async def _read_into(
+    found: list[JournalEntry], argv: Sequence[str], entries: int, most_bytes: int, wanted: str = ""
+) -> bool:
+    """Append what ``journalctl`` shows, of that what contains a text; tell whether it was stopped before its end."""
     child = await opened(argv)
-    parser, found, read = ExportParser(), list[JournalEntry](), 0
+    parser, read = ExportParser(), 0
     async with child:
         complaints = asyncio.create_task(child.stderr.read(_STDERR_BYTES))
         try:
@@ -96,19 +169,20 @@ async def _read_most(argv: Sequence[str], entries: int, most_bytes: int) -> tupl
                 chunk = await child.stdout.read(_CHUNK_BYTES)
                 if not chunk:
                     break
-                found += parser.feed(chunk if read else chunk.removeprefix(NOTHING))
+                more = parser.feed(chunk if read else chunk.removeprefix(NOTHING))
+                found += [each for each in more if wanted in each.message.casefold()] if wanted else more
                 read += len(chunk)
             else:
-                return found, True
+                return True
             said = (await complaints).decode(errors="replace")
             status = await child.wait()
         finally:
             complaints.cancel()
     if trouble := trouble_in(said):
         raise JournalUnavailable(trouble)
-    if status != 0:
+    if status != 0 and (status != _NOT_FOUND or said.strip()):
         raise ended(Journalctl.name, status, said.strip().splitlines())
-    return found, False
+    return False
 
 
 def lost_between(position: Position | None, entry: JournalEntry) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from ai_sysadmin.sources.host.reading import HostUnreadable, attribute, children
+from ai_sysadmin.sources.socket_units import holders_by_cgroup
 
 MOST_SOCKETS: Final = 20_000
 MOST_OWNERS: Final = 300
@@ -59,7 +60,9 @@ class Listening:
         sockets = [each for each in every if each.port.port not in fleeting or each.inode in self._before]
         self._before = frozenset(each.inode for each in every)
         holders = _holders(proc, {each.inode for each in sockets})
-        users = _users(self._root)
+        if self._root == Path("/") and any(each.inode not in holders for each in sockets):
+            holders = {**holders_by_cgroup(), **holders}
+        users = users_of(self._root)
         owned = sorted({(_owner(each, holders, users), each.port) for each in sockets})
         owners = [
             Owner(unit, process, user, tuple(port for _, port in rows))
@@ -150,6 +153,7 @@ def _unit_of(process: Path) -> str:
     return ""
 
 
-def _users(root: Path) -> dict[int, str]:
+def users_of(root: Path) -> dict[int, str]:
+    """Return the names of the users that /etc/passwd knows, by number."""
     rows = (line.split(":") for line in attribute(root / "etc/passwd").splitlines())
-    return {int(row[2]): row[0] for row in rows if len(row) > 2 and row[2].isdigit()}
+    return {int(row[2]): row[0] for row in rows if len(row) > 2 and row[2].isdecimal()}

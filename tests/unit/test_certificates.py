@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -118,6 +119,21 @@ async def test_nobody_there_no_tls_and_no_answer() -> None:
                 await certificates.of_endpoint("127.0.0.1", port, NOW, timeout_seconds=timeout_seconds)
     with pytest.raises(CertificateUnreadable, match="cannot be reached"):
         await certificates.of_endpoint("127.0.0.1", port, NOW, timeout_seconds=5)
+
+
+async def test_a_server_that_closes_first_is_left_in_peace(tmp_path: Path) -> None:
+    async def goes(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    async with tls_server(tmp_path, make("leaf", 40), talk=goes) as port:
+        context = certificates.tls_context(verify=False)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        with suppress(ConnectionError):
+            await reader.read()
+        while not writer.is_closing():  # until the transport knows that it is lost
+            await asyncio.sleep(0)
+        await certificates.farewell(writer)
+        writer.transport.abort()
 
 
 def test_samples() -> None:

@@ -51,6 +51,15 @@ def an_action(state=ActionState.SUCCEEDED, **changes):
 # --- one incident
 
 
+def test_what_an_investigation_found_and_ruled_out_is_told_line_by_line():
+    diagnosis = "The port was taken [t1]. Nginx gave up [e1]. Next: free the port."
+    found = investigation(diagnosis=diagnosis, ruled_out=("Memory was never short. [e2]",), investigated_by="qwen")
+    lines = document_of(a_detail(investigations=[found])).text.splitlines()
+    assert "investigated by qwen: The port was taken [t1]." in lines
+    assert "found: Nginx gave up [e1]." in lines
+    assert "ruled out: Memory was never short. [e2]" in lines
+
+
 def test_an_ended_incident_tells_cause_remedy_outcome_and_how_long():
     detail = a_detail([an_action()], investigations=[investigation()], note="post-check passed", id="abcdef")
     document = document_of(detail)

@@ -15,6 +15,7 @@ from ai_sysadmin.context.knowledge.repository import MOST_BYTES, Repository, chu
 from ai_sysadmin.context.redact import Redacted, Redactor
 from ai_sysadmin.core.context_settings import RedactionRule
 from ai_sysadmin.core.knowledge import DocumentKind
+from ai_sysadmin.sources.readable_files import ReadableFiles
 
 MODULE = """{ config, pkgs, lib, ... }:
 let
@@ -177,8 +178,8 @@ def tree(tmp_path):
     return tmp_path
 
 
-def look(directory, redactor=None):
-    return Repository(directory, redactor or Redactor()).look()
+def look(directory, redactor=None, never=()):
+    return Repository(directory, redactor or Redactor(), ReadableFiles((), never).why_never).look()
 
 
 def test_pieces_name_file_and_lines(tree):
@@ -230,6 +231,16 @@ def test_secrets_are_taken_out_before_anything_is_kept(tree):
     texts = "\n".join(each.text for each in look(tree, redactor).documents)
     assert "TOPSECRET" not in texts
     assert "services.app.apiKey" in texts
+
+
+def test_files_that_are_never_read_are_not_indexed(tree):
+    for name in ("secrets/all.nix", "hosts/private.nix", "hosts/secret.nix"):
+        (tree / name).parent.mkdir(exist_ok=True)
+        (tree / name).write_text('{ pin = "4711"; }')
+    gathered = look(tree, never=[f"{tree}/**/private.nix"])
+    assert {each.facts["path"] for each in gathered.documents} >= {"hosts/web.nix", "hosts/secret.nix"}
+    assert not [each for each in gathered.documents if each.facts["path"] in ("secrets/all.nix", "hosts/private.nix")]
+    assert gathered.faults == (f"{tree}: 2 files left out: never read",)
 
 
 class _Collapsing(Redactor):

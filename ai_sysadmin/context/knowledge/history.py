@@ -1,5 +1,6 @@
 """Incidents that have ended, as documents: what was wrong, what was done about it, and what that measurably did."""
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final, Protocol
@@ -9,7 +10,7 @@ from ai_sysadmin.context.knowledge.gathered import INCIDENTS, Gathered
 from ai_sysadmin.core.errors import NotFound
 from ai_sysadmin.core.incident import ENDED, Incident, State
 from ai_sysadmin.core.knowledge import Document, DocumentKind
-from ai_sysadmin.core.records import Symptom
+from ai_sysadmin.core.records import Investigation, Symptom
 from ai_sysadmin.stores import Action, IncidentDetail
 
 MOST_INCIDENTS: Final = 1000
@@ -99,10 +100,16 @@ def _story(detail: IncidentDetail, ended_at: datetime) -> list[str]:
     ]
     lines.append(f"cause, as {incident.judged_by} said: {incident.cause}" if incident.cause else "cause: never found")
     if detail.investigations:
-        found = detail.investigations[-1]
-        lines.append(f"investigated by {found.investigated_by}: {found.diagnosis}")
+        lines += _found(detail.investigations[-1])
     lines += [_outcome(action) for action in detail.actions] or ["done about it: nothing"]
     return [*lines, f"ended as {incident.state.value}{f': {incident.note}' if incident.note else ''}"]
+
+
+def _found(found: Investigation) -> list[str]:
+    """Return what an investigation learned, a line for each sentence: what happened, and what it was not."""
+    first, *others = re.split(r"(?<=\]\.) ", found.diagnosis)
+    lines = [f"investigated by {found.investigated_by}: {first}", *(f"found: {each}" for each in others)]
+    return [*lines, *(f"ruled out: {each}" for each in found.ruled_out)]
 
 
 def _symptoms(symptoms: Sequence[Symptom]) -> list[str]:

@@ -16,6 +16,7 @@ from ai_sysadmin.core.clock import Clock
 from ai_sysadmin.core.context_settings import Knowledge
 from ai_sysadmin.core.errors import AiSysadminError, StoreUnavailable
 from ai_sysadmin.core.knowledge import Document, DocumentKind
+from ai_sysadmin.sources.secret_files import why_secret
 from ai_sysadmin.stores.knowledge_store import KnowledgeStore
 
 log = logging.getLogger(__name__)
@@ -118,11 +119,17 @@ def build(
     redactor: Redactor,
     clock: Clock,
     failed: FailedUnits | None = None,
+    why_never: Callable[[str], str] = why_secret,
 ) -> Keeper:
-    """Return a keeper of all that the settings name. ``failed`` asks systemd which units are failed."""
+    """Return a keeper of all that the settings name.
+
+    Args:
+        failed: asks systemd which units are failed.
+        why_never: says why a file of the configuration is never read; empty: it may be.
+    """
     gatherers: list[Gatherer] = [Runbooks(settings.runbooks), History(reader), Discoveries(clock, failed)]
     if settings.configuration_repository is not None:
-        gatherers.append(Repository(settings.configuration_repository, redactor))
+        gatherers.append(Repository(settings.configuration_repository, redactor, why_never))
     return Keeper(store, gatherers, redactor)
 
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -14,6 +14,7 @@ from ai_sysadmin.context.knowledge.gathered import Gathered, of_directory
 from ai_sysadmin.context.knowledge.nix_chunks import Chunk, lines_of, markdown_chunks, nix_chunks
 from ai_sysadmin.context.redact import Redactor
 from ai_sysadmin.core.knowledge import Document, DocumentKind
+from ai_sysadmin.sources.secret_files import why_secret
 
 MOST_BYTES: Final = 512 << 10
 MOST_CHUNKS: Final = 5000
@@ -25,13 +26,18 @@ Stamp = tuple[int, int, int]
 
 
 class Repository:
-    """Gathers the chunks of a directory; a file whose time and size are as before is not read again."""
+    """Gathers the chunks of a directory; a file whose time and size are as before is not read again.
+
+    Args:
+        why_never: says why a file of a path is never read; empty: it may be.
+    """
 
     name: Final = "configuration"
 
-    def __init__(self, directory: Path, redactor: Redactor) -> None:
+    def __init__(self, directory: Path, redactor: Redactor, why_never: Callable[[str], str] = why_secret) -> None:
         self._directory = directory
         self._redactor = redactor
+        self._why_never = why_never
         self._held: dict[str, tuple[Stamp, tuple[Document, ...]]] = {}
         self._documents: tuple[Document, ...] = ()
 
@@ -54,6 +60,9 @@ class Repository:
         documents: list[Document] = []
         for path in _files(base, missed):
             name = path.relative_to(base).as_posix()
+            if self._why_never(str(path)):
+                missed["never read"] += 1
+                continue
             found = self._of_file(path, name, missed)
             if found is None:
                 continue

@@ -1,5 +1,9 @@
 """What a probe notes while it looks, and how it fails."""
 
+import os
+import socket
+import ssl
+
 from ai_sysadmin.core.errors import AiSysadminError
 
 _MOST = 200
@@ -25,5 +29,9 @@ def plain(text: str) -> str:
 
 
 def reason(error: OSError) -> str:
-    """Return why a connection failed, in words."""
+    """Return why a connection failed, in words: the system's, where asyncio has put its own in their place."""
+    if isinstance(error, ssl.SSLError):
+        return plain(getattr(error, "reason", None) or str(error))
+    if error.errno and not isinstance(error, socket.gaierror):  # whose numbers are not the system's
+        return os.strerror(error.errno)
     return plain(error.strerror or str(error) or type(error).__name__)
