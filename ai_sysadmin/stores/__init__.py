@@ -103,7 +103,7 @@ class TimelineEntry(Record):
 
 
 class Action(Record):
-    """A request with what the executor has said of it so far."""
+    """A request with what the executor has said of it so far. Its incident is ``''`` where a person asked for it."""
 
     request: ActionRequest
     state: ActionState
@@ -283,11 +283,24 @@ class InvestigationStore(Protocol):
     async def release(self, claim: Claim) -> None: ...
 
 
+class ProposalStore(Protocol):
+    """Where an action is proposed that a person asked for in a conversation."""
+
+    async def propose(self, request: ActionRequest) -> ActionRequest:
+        """Put a request into the outbox; where one of equal digest is under way, that one comes back.
+
+        Raises: Refused: its incident has ended, it is for another host, or too many wait already.
+        """
+        ...
+
+
 class OutboxStore(Protocol):
     """What the courier carries: requests to the executor, its events back."""
 
     async def unsubmitted(self) -> Sequence[ActionRequest]:
-        """Return the requests to carry on; none while a storm lasts: too much is wrong to act on any of it alone."""
+        """Return the requests to carry on. Those of incidents wait while a storm lasts: too much is wrong to act on any
+        of it alone; what a person asked for in a conversation does not.
+        """
         ...
 
     async def submitted(self, action_id: str) -> None: ...

@@ -12,6 +12,7 @@ from ai_sysadmin.runtime.sqlite import Database
 from ai_sysadmin.stores.sqlite.decisions import SqliteDecisions
 from ai_sysadmin.stores.sqlite.health import SqliteHealth
 from ai_sysadmin.stores.sqlite.judgements import SqliteInvestigations, SqliteReviews
+from ai_sysadmin.stores.sqlite.keys import SqliteKeys
 from ai_sysadmin.stores.sqlite.knowledge import SqliteKnowledge
 from ai_sysadmin.stores.sqlite.leases import SqliteLeases
 from ai_sysadmin.stores.sqlite.metrics import SqliteMetrics
@@ -19,6 +20,7 @@ from ai_sysadmin.stores.sqlite.mutes import SqliteAlerts, SqliteMutes
 from ai_sysadmin.stores.sqlite.notes import SqliteNotes
 from ai_sysadmin.stores.sqlite.notices import SqliteNotices
 from ai_sysadmin.stores.sqlite.outbox import SqliteOutbox
+from ai_sysadmin.stores.sqlite.proposals import SqliteProposals
 from ai_sysadmin.stores.sqlite.reading import SqliteReader
 from ai_sysadmin.stores.sqlite.templates import SqliteTemplates
 
@@ -43,6 +45,8 @@ class SqliteStores:
     health: SqliteHealth
     knowledge: SqliteKnowledge
     leases: SqliteLeases
+    proposals: SqliteProposals
+    keys: SqliteKeys
 
 
 @asynccontextmanager
@@ -75,6 +79,8 @@ async def open_stores(path: Path, host: str, clock: Clock | None = None) -> Asyn
             SqliteHealth(database, host),
             SqliteKnowledge(database, host),
             SqliteLeases(database),
+            SqliteProposals(database, host),
+            SqliteKeys(database, host),
         )
     finally:
         await database.close()

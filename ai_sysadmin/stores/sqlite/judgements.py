@@ -19,6 +19,7 @@ from ai_sysadmin.stores.sqlite.rows import (
     stamp,
     symptoms_of,
     tell,
+    tell_proposed,
     update_incident,
 )
 from ai_sysadmin.stores.sqlite.templates import overrule
@@ -85,10 +86,8 @@ class _Claims:
             )
             record(connection, after)
             for request in () if after.ended else requests:
-                if propose(connection, request):
-                    said = ", ".join(f"{key}={value}" for key, value in request.arguments.items())
-                    text = f"{request.name} {said} (action {request.id})"
-                    tell(connection, after, "action_proposed", request.origin.value, text, request.at)
+                if propose(connection, request).id == request.id:
+                    tell_proposed(connection, after, request)
             return after
 
         return await self._database.write(work)

@@ -4,13 +4,16 @@ import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
 
-from ai_sysadmin.core.acting import ActionRequest, ActionState, ExecutorEvent, ExecutorEventKind, state_after
+from ai_sysadmin.core.acting import ActionRequest, ActionState, ExecutorEvent, ExecutorEventKind, Origin, state_after
 from ai_sysadmin.core.clock import Clock
 from ai_sysadmin.core.incident import ENDED, Incident, advance
 from ai_sysadmin.runtime.sqlite import Database
 from ai_sysadmin.stores import Action
 from ai_sysadmin.stores.sqlite.placing import IS_LIVE, LIVE, STORM
 from ai_sysadmin.stores.sqlite.rows import action_by_id, incident_by_id, tell, update_action, update_incident
+
+_OF_NO_INCIDENT = "actions.incident_id = ''"
+_ASKED_IN_CHAT = "json_extract(actions.body, '$.request.origin') = ?"
 
 
 class SqliteOutbox:
@@ -24,12 +27,12 @@ class SqliteOutbox:
     async def unsubmitted(self) -> Sequence[ActionRequest]:
         def work(connection: sqlite3.Connection) -> Sequence[ActionRequest]:
             rows = connection.execute(
-                "SELECT actions.body FROM actions JOIN incidents ON incidents.id = incident_id"  # noqa: S608
-                f" WHERE actions.state = 'proposed' AND incidents.host = ? AND {IS_LIVE} AND NOT EXISTS"
-                " (SELECT 1 FROM incidents storm"
-                f" WHERE storm.host = ? AND storm.subject = ? AND storm.{IS_LIVE.removeprefix('incidents.')})"
+                "SELECT actions.body FROM actions LEFT JOIN incidents ON incidents.id = incident_id"  # noqa: S608
+                f" WHERE actions.state = ? AND actions.host = ? AND ({_OF_NO_INCIDENT} OR {IS_LIVE}"
+                f" AND ({_ASKED_IN_CHAT} OR NOT EXISTS (SELECT 1 FROM incidents storm"
+                f" WHERE storm.host = ? AND storm.subject = ? AND storm.{IS_LIVE.removeprefix('incidents.')})))"
                 " ORDER BY actions.updated_at",
-                (self._host, *LIVE, self._host, STORM, *LIVE),
+                (ActionState.PROPOSED.value, self._host, *LIVE, Origin.CHAT.value, self._host, STORM, *LIVE),
             )
             return tuple(Action.model_validate_json(row["body"]).request for row in rows)
 
@@ -52,7 +55,7 @@ class SqliteOutbox:
             rows = connection.execute(
                 "SELECT actions.body AS action, incidents.body AS incident"  # noqa: S608
                 " FROM actions JOIN incidents ON incidents.id = incident_id"
-                f" WHERE actions.state = ? AND host = ? AND incidents.state IN ({','.join('?' * len(ended))})",
+                f" WHERE actions.state = ? AND actions.host = ? AND incidents.state IN ({','.join('?' * len(ended))})",
                 (ActionState.PENDING.value, self._host, *ended),
             )
             return tuple(

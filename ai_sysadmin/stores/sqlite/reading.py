@@ -40,10 +40,9 @@ class SqliteReader:
 
     async def actions(self, states: Sequence[str] = (), limit: int = 100) -> Sequence[Action]:
         def work(connection: sqlite3.Connection) -> Sequence[Action]:
-            only = f" AND actions.state IN ({','.join('?' * len(states))})" if states else ""
+            only = f" AND state IN ({','.join('?' * len(states))})" if states else ""
             rows = connection.execute(
-                "SELECT actions.body FROM actions JOIN incidents ON incidents.id = incident_id"  # noqa: S608
-                f" WHERE incidents.host = ?{only} ORDER BY actions.updated_at DESC LIMIT ?",
+                f"SELECT body FROM actions WHERE host = ?{only} ORDER BY updated_at DESC LIMIT ?",  # noqa: S608
                 (self._host, *states, limit),
             )
             return tuple(Action.model_validate_json(row["body"]) for row in rows)
@@ -68,8 +67,8 @@ class SqliteReader:
     def _one(self, connection: sqlite3.Connection, table: str, id_or_prefix: str) -> str:
         noun = table.removesuffix("s")
         rows = connection.execute(
-            f"SELECT id, body FROM {table} WHERE substr(id, 1, ?) = ? LIMIT 2",  # noqa: S608
-            (len(id_or_prefix), id_or_prefix),
+            f"SELECT id, body FROM {table} WHERE host = ? AND substr(id, 1, ?) = ? ORDER BY id LIMIT 2",  # noqa: S608
+            (self._host, len(id_or_prefix), id_or_prefix),
         ).fetchall()
         if not rows or not id_or_prefix:
             raise NotFound(f"there is no {noun} {id_or_prefix!r}; `ai-sysadmin {table}` lists them")

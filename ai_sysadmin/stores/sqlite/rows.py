@@ -79,19 +79,20 @@ def tell(connection: sqlite3.Connection, incident: Incident, event: str, by: str
     connection.execute("INSERT INTO timeline (incident_id, body) VALUES (?, ?)", (incident.id, entry.model_dump_json()))
 
 
-def propose(connection: sqlite3.Connection, request: ActionRequest) -> bool:
-    """Put a request into the outbox, unless the same is under way; tell whether it was new."""
+def propose(connection: sqlite3.Connection, request: ActionRequest) -> ActionRequest:
+    """Put a request into the outbox and return it; where the same is under way already, return that one."""
     same = connection.execute(
-        f"SELECT 1 FROM actions WHERE digest = ? AND state IN ({','.join('?' * len(UNDER_WAY))})",  # noqa: S608
+        f"SELECT body FROM actions WHERE digest = ? AND state IN ({','.join('?' * len(UNDER_WAY))})",  # noqa: S608
         (request.digest, *UNDER_WAY),
     ).fetchone()
     if same:
-        return False
+        return Action.model_validate_json(same["body"]).request
     action = Action(request=request, state=ActionState.PROPOSED, updated_at=request.at)
     connection.execute(
-        "INSERT INTO actions (id, digest, incident_id, state, updated_at, body) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO actions (id, host, digest, incident_id, state, updated_at, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (
             request.id,
+            request.host,
             request.digest,
             request.incident_id,
             action.state,
@@ -99,7 +100,14 @@ def propose(connection: sqlite3.Connection, request: ActionRequest) -> bool:
             action.model_dump_json(),
         ),
     )
-    return True
+    return request
+
+
+def tell_proposed(connection: sqlite3.Connection, incident: Incident, request: ActionRequest) -> None:
+    """Add to an incident's story that an action was proposed for it."""
+    said = ", ".join(f"{key}={value}" for key, value in request.arguments.items())
+    text = f"{request.name} {said} (action {request.id})"
+    tell(connection, incident, "action_proposed", request.origin.value, text, request.at)
 
 
 def update_action(connection: sqlite3.Connection, action: Action) -> None:

@@ -1,0 +1,45 @@
+"""What is proposed outside a judgement: an action that a person asked for in a conversation."""
+
+import sqlite3
+
+from ai_sysadmin.core.acting import ActionRequest
+from ai_sysadmin.core.errors import Refused
+from ai_sysadmin.runtime.sqlite import Database
+from ai_sysadmin.stores.sqlite.rows import UNDER_WAY, incident_by_id, propose, tell_proposed
+
+MOST_UNDER_WAY = 20
+"""So many proposals of no incident may be under way at a time: whoever asks for more decides on those first."""
+
+
+class SqliteProposals:
+    """``ProposalStore`` on SQLite."""
+
+    def __init__(self, database: Database, host: str) -> None:
+        self._database = database
+        self._host = host
+
+    async def propose(self, request: ActionRequest) -> ActionRequest:
+        if request.host != self._host:
+            raise Refused(f"action {request.id} is for {request.host}; this is {self._host}")
+
+        def work(connection: sqlite3.Connection) -> ActionRequest:
+            incident = incident_by_id(connection, request.incident_id)
+            if request.incident_id and (incident is None or incident.ended):
+                raise Refused(f"the incident {request.incident_id} of this proposal has ended")
+            kept = propose(connection, request)
+            if kept.id == request.id:
+                self._check_room(connection)
+                if incident is not None:
+                    tell_proposed(connection, incident, request)
+            return kept
+
+        return await self._database.write(work)
+
+    def _check_room(self, connection: sqlite3.Connection) -> None:
+        (under_way,) = connection.execute(
+            "SELECT count(*) FROM actions WHERE host = ? AND incident_id = ''"  # noqa: S608
+            f" AND state IN ({','.join('?' * len(UNDER_WAY))})",
+            (self._host, *UNDER_WAY),
+        ).fetchone()
+        if under_way > MOST_UNDER_WAY:
+            raise Refused(f"{MOST_UNDER_WAY} proposals from conversations wait already: decide on those first")
