@@ -3,19 +3,26 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
 from ai_sysadmin.actions.protocol import (
     ActionFacts,
     Answer,
+    ApprovalKey,
     Approve,
+    DecideByKey,
     Events,
     Frame,
     ListActions,
+    ListKeys,
     Propose,
+    RegisterKey,
     Reject,
+    RevokeKey,
     ShowAction,
     Withdraw,
 )
@@ -31,7 +38,7 @@ class ExecutorClient:
     Every method raises:
         ExecutorUnavailable: nobody answers there.
         Refused: policy, or who is asking, forbids it.
-        NotFound: there is no such action.
+        NotFound: there is no such action, or no such key.
     """
 
     def __init__(self, socket_path: Path, timeout_seconds: float = 15) -> None:
@@ -55,6 +62,46 @@ class ExecutorClient:
 
     async def reject(self, action_id: str, why: str) -> ActionFacts:
         return (await self._ask(Reject(id=action_id, why=why))).actions[0]
+
+    async def approve_by_key(self, action_id: str, digest: str, key: str, identity: str = "") -> ActionFacts:
+        """Carry a person's yes from a front end; the executor knows the key itself, and checks everything anew.
+
+        Args:
+            action_id: the whole id.
+            digest: of the action as the person saw it.
+            key: the API key as it was sent.
+            identity: the front end's signed word on who is asking, as it was sent.
+        """
+        return await self._decide(action_id, digest, key, identity)
+
+    async def reject_by_key(self, action_id: str, digest: str, key: str, why: str, identity: str = "") -> ActionFacts:
+        """Carry a person's no from a front end."""
+        return await self._decide(action_id, digest, key, identity, why)
+
+    async def _decide(
+        self, action_id: str, digest: str, key: str, identity: str, why: str | None = None
+    ) -> ActionFacts:
+        do: Literal["approve_by_key", "reject_by_key"] = "approve_by_key" if why is None else "reject_by_key"
+        try:
+            frame = DecideByKey(do=do, id=action_id, digest=digest, key=key, identity=identity, why=(why or "")[:1000])
+        except ValidationError as error:
+            wrong = ", ".join(str(fault["loc"][0]) for fault in error.errors(include_input=False))
+            raise Refused(f"that is no decision over an action: its {wrong} will not do") from None
+        return (await self._ask(frame)).actions[0]
+
+    async def register_key(
+        self, key_id: str, name: str, key_hash: str, expires_at: datetime | None = None
+    ) -> ApprovalKey:
+        """Let a key approve, by its SHA-256 in hexadecimal; the same one again changes nothing."""
+        return (await self._ask(RegisterKey(id=key_id, name=name, hash=key_hash, expires_at=expires_at))).keys[0]
+
+    async def revoke_key(self, key_id: str) -> ApprovalKey:
+        """Let a key approve nothing any more; one that was revoked stays as it was."""
+        return (await self._ask(RevokeKey(id=key_id))).keys[0]
+
+    async def keys(self) -> Sequence[ApprovalKey]:
+        """Return the keys that may approve or once could, without their hashes."""
+        return (await self._ask(ListKeys())).keys
 
     async def list(self) -> Sequence[ActionFacts]:
         return (await self._ask(ListActions())).actions

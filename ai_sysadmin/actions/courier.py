@@ -32,7 +32,7 @@ async def submit_forever(outbox: OutboxStore, executor: ExecutorClient, clock: C
 
 
 async def _submit(request: ActionRequest, outbox: OutboxStore, executor: ExecutorClient, clock: Clock) -> None:
-    fields = {"incident_id": request.incident_id, "action_id": request.id}
+    fields = _about(request.id, request.incident_id)
     try:
         await executor.propose(request)
     except Unavailable:
@@ -78,8 +78,12 @@ def _say(event: ExecutorEvent, state: str) -> None:
         event.text,
         extra={
             "event": f"action_{event.kind.value}",
-            "incident_id": event.incident_id,
-            "action_id": event.action_id,
             "incident_state": state,
+            **_about(event.action_id, event.incident_id),
         },
     )
+
+
+def _about(action_id: str, incident_id: str) -> dict[str, str]:
+    """Return what a log entry is about; an action that was asked for in chat has no incident."""
+    return {"action_id": action_id} | ({"incident_id": incident_id} if incident_id else {})

@@ -1,6 +1,7 @@
 """The privileged process. Read in this order:
 
     decide    what the precondition and the policy say to a request     (pure)
+    approvers whose yes counts beside an operator's own: a key, and who is behind it
     journal   what was asked, ruled, approved, begun and ended          (written before anything is done)
     systemd   how an action is done: one transient unit under its id    (the only effects)
     life      one action from proposal to outcome, and again after a crash

@@ -3,31 +3,55 @@ the operators. Pure."""
 
 from ai_sysadmin.actions.catalogue import UnitAction
 from ai_sysadmin.actions.policy import rule
-from ai_sysadmin.core.acting import Approval, Decision, Risk, Ruling
+from ai_sysadmin.core.acting import ActionRequest, Approval, Decision, Origin, Risk, Ruling
+from ai_sysadmin.core.errors import Refused
 from ai_sysadmin.core.settings import Settings
 from ai_sysadmin.runtime.peers import Peer
 from ai_sysadmin.sources.units import UnitStatus
 
 
-def decide(action: UnitAction, seen: UnitStatus, settings: Settings) -> Ruling:
-    """Rule on an action with the unit as it now stands."""
+def decide(action: UnitAction, seen: UnitStatus, settings: Settings, origin: Origin) -> Ruling:
+    """Rule on an action with the unit as it now stands. What was asked for in chat never runs alone."""
     risk = action.risk(seen)
     obstacle = action.obstacle(seen)
     if obstacle is not None:
         return Ruling(decision=Decision.REFUSE, risk=risk, reason=obstacle)
-    return rule(risk, action.unit, settings.autonomy_level, settings.policy.protected_units)
+    ruling = rule(risk, action.unit, settings.autonomy_level, settings.policy.protected_units)
+    if origin is Origin.CHAT and ruling.decision is Decision.RUN:
+        return Ruling(decision=Decision.ASK, risk=ruling.risk, reason="a person asked for it in chat, and approves it")
+    return ruling
 
 
-def decide_again(asked: Ruling, approval: Approval | None, now: Ruling) -> Ruling:
-    """Rule once more at execution: an approval covers the risk that the person saw, and no more."""
+def decide_again(asked: Ruling, approval: Approval | None, now: Ruling, lapsed: str | None = None) -> Ruling:
+    """Rule once more at execution: an approval covers the risk that the person saw, and no more.
+
+    ``lapsed`` says why the approval does not stand any more.
+    """
     if now.decision in {Decision.REFUSE, Decision.RUN}:
         return now
     if approval is None:
         return now
+    if lapsed is not None:
+        return Ruling(decision=Decision.REFUSE, risk=now.risk, reason=lapsed)
     if now.risk.level > asked.risk.level:
         reason = f"it was approved as {asked.risk.value} and has become {now.risk.value}: ask again"
         return Ruling(decision=Decision.REFUSE, risk=now.risk, reason=reason)
     return Ruling(decision=Decision.RUN, risk=now.risk, reason=f"approved by {approval.by}")
+
+
+def check_by_key(request: ActionRequest, ruling: Ruling, digest: str, *, approves: bool) -> None:
+    """Check what a key may decide: what its holder saw, and no yes to what only an operator's own uid may allow.
+
+    Raises:
+        Refused: with what to do.
+    """
+    if request.digest != digest:
+        raise Refused(f"action {request.id} is not what was shown: look at it again before you decide")
+    if approves and ruling.risk is Risk.DESTRUCTIVE:
+        raise Refused(
+            f"action {request.id} is {ruling.risk.value} ({ruling.reason}), and no key approves that; "
+            f"it needs an operator on the host: ai-sysadmin actions approve {request.id}"
+        )
 
 
 def forbidden_here(uid: int, user: str, action: UnitAction, risk: Risk) -> str | None:

@@ -1,6 +1,7 @@
 """What was asked, ruled, approved, begun and ended: written, with fsync, before anything is done.
 
-Each change of an action is one transaction with the numbered event that tells of it.
+Each change of an action is one transaction with the numbered event that tells of it. Beside them stand the keys that
+may approve, as hashes.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 
+from ai_sysadmin.actions.protocol import ApprovalKey
 from ai_sysadmin.core.acting import (
     ActionRequest,
     ActionState,
@@ -20,7 +22,7 @@ from ai_sysadmin.core.acting import (
     Outcome,
     Ruling,
 )
-from ai_sysadmin.core.errors import NotFound
+from ai_sysadmin.core.errors import NotFound, Refused
 from ai_sysadmin.core.records import Record
 from ai_sysadmin.runtime.sqlite import Database
 from ai_sysadmin.sources.units import UnitStatus
@@ -135,6 +137,46 @@ class Journal:
             found = await self._events_after(since, most)
         return found
 
+    # --- the keys that may approve
+
+    async def register(self, key: ApprovalKey) -> ApprovalKey:
+        """Keep a key; the same one again comes back as it is kept. Raises: Refused: it differs, or was revoked."""
+
+        def work(connection: sqlite3.Connection) -> ApprovalKey:
+            for known in _keys(connection):
+                if (known.id, known.name, known.hash) == (key.id, key.name, key.hash) and known.revoked_at is None:
+                    return known
+                if known.id == key.id or known.hash == key.hash:
+                    raise Refused(f"key {known.id} is known to the executor already, and not as this one: make another")
+                if known.name == key.name and known.revoked_at is None and not _expired(known, key.at):
+                    raise Refused(f"a key named {key.name} approves already: revoke it first, or take another name")
+            connection.execute(
+                "INSERT INTO approval_keys (id, hash, body) VALUES (?, ?, ?)", (key.id, key.hash, key.model_dump_json())
+            )
+            return key
+
+        return await self._database.write(work)
+
+    async def revoke(self, key_id: str, by: str, at: datetime) -> ApprovalKey:
+        """Take a key's right away; one that is revoked stays as it was. Raises: NotFound."""
+
+        def work(connection: sqlite3.Connection) -> ApprovalKey:
+            known = next((key for key in _keys(connection) if key.id == key_id), None)
+            if known is None:
+                raise NotFound(f"the executor knows no key {key_id!r}; `ai-sysadmin keys` lists them")
+            if known.revoked_at is not None:
+                return known
+            revoked = known.model_copy(update={"revoked_at": at, "revoked_by": by})
+            body = revoked.model_dump_json()
+            connection.execute("UPDATE approval_keys SET body = ? WHERE id = ?", (body, known.id))
+            return revoked
+
+        return await self._database.write(work)
+
+    async def keys(self) -> Sequence[ApprovalKey]:
+        """Return all keys, revoked ones too, the newest first."""
+        return await self._database.read(_keys)
+
     async def _events_after(self, since: int, most: int) -> Sequence[ExecutorEvent]:
         def work(connection: sqlite3.Connection) -> Sequence[ExecutorEvent]:
             rows = connection.execute(
@@ -157,3 +199,12 @@ class Journal:
             approval=entry.approval,
             outcome=entry.outcome,
         )
+
+
+def _keys(connection: sqlite3.Connection) -> Sequence[ApprovalKey]:
+    rows = connection.execute("SELECT body FROM approval_keys ORDER BY rowid DESC")
+    return tuple(ApprovalKey.model_validate_json(row["body"]) for row in rows)
+
+
+def _expired(key: ApprovalKey, now: datetime) -> bool:
+    return key.expires_at is not None and key.expires_at <= now

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ai_sysadmin.actions.catalogue import UnitAction, validate
+from ai_sysadmin.actions.protocol import DecideByKey
 from ai_sysadmin.core.acting import (
     ActionRequest,
     ActionState,
@@ -27,7 +28,8 @@ from ai_sysadmin.core.acting import (
 from ai_sysadmin.core.clock import Clock
 from ai_sysadmin.core.errors import NotFound, Refused, Unavailable
 from ai_sysadmin.core.settings import Settings
-from ai_sysadmin.executor.decide import decide, decide_again, forbidden_here
+from ai_sysadmin.executor.approvers import Approvers, why_dead
+from ai_sysadmin.executor.decide import check_by_key, decide, decide_again, forbidden_here
 from ai_sysadmin.executor.journal import Entry, Journal
 from ai_sysadmin.executor.systemd import CannotStart, Effects
 from ai_sysadmin.runtime.service import Heartbeat
@@ -74,6 +76,7 @@ class Life:
         self._me = me
         self._clock = clock
         self._heart = heart
+        self._approvers = Approvers(settings.policy)
         self._due: asyncio.Queue[str] = asyncio.Queue()
         self._one_per_unit: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._deciding = asyncio.Lock()  # a yes and a no at the same moment: the first counts, the second is refused
@@ -96,6 +99,21 @@ class Life:
             entry = await self._waiting(id_or_prefix)
             return await self._write(entry, ExecutorEventKind.REJECTED, f"rejected by {user}: {why}")
 
+    async def decide_by_key(self, asked: DecideByKey, uid: int) -> Entry:
+        """Take a yes or no that came with an API key. Raises: NotFound, Refused, SystemdUnavailable."""
+        async with self._deciding:
+            keys, now = await self._journal.keys(), self._clock.now()
+            by, key_id = self._approvers.identify(keys, asked.key, asked.identity, now)
+            entry = await self._journal.get(asked.id)
+            if entry is None:
+                raise NotFound(f"there is no action {asked.id!r}; `ai-sysadmin actions` lists them")
+            self._check_waits(entry)
+            check_by_key(entry.request, entry.ruling, asked.digest, approves=asked.do == "approve_by_key")
+            if asked.do == "reject_by_key":
+                why = f": {asked.why}" if asked.why else ""
+                return await self._write(entry, ExecutorEventKind.REJECTED, f"rejected by {by}{why}")
+            return await self._approve(entry, uid, by, key_id)
+
     async def withdraw(self, action_id: str, why: str) -> Entry:
         """Take a proposal back that still waits; anything else stays as it is. Raises: NotFound."""
         async with self._deciding:
@@ -116,7 +134,7 @@ class Life:
             return known
         self._check(request)
         action = validate(request.name, request.arguments)
-        ruling = decide(action, await self._units.status(action.unit), self._settings)
+        ruling = decide(action, await self._units.status(action.unit), self._settings, request.origin)
         entry = Entry(
             request=request,
             state=ActionState.PENDING,
@@ -137,7 +155,7 @@ class Life:
                 self._due.put_nowait(request.id)
                 return entry
 
-    async def _approve(self, entry: Entry, uid: int, user: str) -> Entry:
+    async def _approve(self, entry: Entry, uid: int, by: str, key_id: str = "") -> Entry:
         action = validate(entry.request.name, entry.request.arguments)
         if (line := forbidden_here(self._me.uid, self._me.user, action, entry.ruling.risk)) is not None:
             raise Refused(line)
@@ -146,10 +164,15 @@ class Life:
             await self._write(entry, ExecutorEventKind.REFUSED, f"refused: {obstacle}")
             raise Refused(obstacle)
         approval = Approval(
-            action_id=entry.request.id, digest=entry.request.digest, by=user, uid=uid, at=self._clock.now()
+            action_id=entry.request.id,
+            digest=entry.request.digest,
+            by=by,
+            uid=uid,
+            at=self._clock.now(),
+            key_id=key_id,
         )
         entry = entry.model_copy(update={"approval": approval})
-        entry = await self._write(entry, ExecutorEventKind.APPROVED, f"approved by {user}")
+        entry = await self._write(entry, ExecutorEventKind.APPROVED, f"approved by {by}")
         self._due.put_nowait(entry.request.id)
         return entry
 
@@ -217,7 +240,8 @@ class Life:
 
     async def _start(self, entry: Entry, action: UnitAction) -> Entry:
         seen = await self._units.status(action.unit)
-        ruling = decide_again(entry.ruling, entry.approval, decide(action, seen, self._settings))
+        now = decide(action, seen, self._settings, entry.request.origin)
+        ruling = decide_again(entry.ruling, entry.approval, now, await self._lapsed(entry.approval))
         if ruling.decision is not Decision.RUN:
             return await self._write(entry, ExecutorEventKind.REFUSED, f"refused: {ruling.reason}")
         intent = entry.model_copy(update={"before": seen, "boot_id": self._me.boot_id})
@@ -276,13 +300,23 @@ class Life:
         except Unavailable as error:  # released at the next start
             log.warning("the action's unit stays: %s", error, extra={"event": "release_failed"})
 
+    async def _lapsed(self, approval: Approval | None) -> str | None:
+        """Say why an approval by a key does not stand any more: the key was revoked before the action began."""
+        if approval is None or not approval.key_id:
+            return None
+        key = next((key for key in await self._journal.keys() if key.id == approval.key_id), None)
+        return why_dead(key, approval.at) if key else "the key that approved it is not known any more"
+
     async def _waiting(self, id_or_prefix: str) -> Entry:
         entry = await self._journal.find(id_or_prefix)
+        self._check_waits(entry)
+        return entry
+
+    def _check_waits(self, entry: Entry) -> None:
         if entry.state is not ActionState.PENDING:
             raise Refused(f"action {entry.request.id} does not wait for anybody: it is {entry.state} ({entry.text})")
         if self._has_expired(entry):
             raise Refused(f"action {entry.request.id} has expired")
-        return entry
 
     def _check(self, request: ActionRequest) -> None:
         if not request.id.endswith(f"-{request.digest[:6]}"):

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pydantic import ValidationError
 
@@ -15,16 +15,22 @@ from ai_sysadmin.actions.protocol import (
     MAX_FRAME_BYTES,
     ActionFacts,
     Answer,
+    ApprovalKey,
     Approve,
+    DecideByKey,
     Events,
     Frame,
     ListActions,
+    ListKeys,
     Propose,
+    RegisterKey,
     Reject,
+    RevokeKey,
     ShowAction,
     Withdraw,
 )
 from ai_sysadmin.core.acting import ActionState
+from ai_sysadmin.core.clock import Clock, SystemClock
 from ai_sysadmin.core.errors import NotFound, Refused, Unavailable
 from ai_sysadmin.core.settings import Settings
 from ai_sysadmin.executor.decide import why_no_operator
@@ -38,8 +44,8 @@ MAX_CONNECTIONS = 64
 
 OPERATE = "operate"
 DOORS = {
-    "propose": (Propose, Withdraw, Events, ListActions, ShowAction),
-    OPERATE: (Approve, Reject, ListActions, ShowAction),
+    "propose": (Propose, Withdraw, Events, ListActions, ShowAction, DecideByKey),
+    OPERATE: (Approve, Reject, ListActions, ShowAction, RegisterKey, RevokeKey, ListKeys),
 }
 """The sockets, and what is taken on each. ``operate`` answers nobody but root and the operators."""
 
@@ -47,10 +53,11 @@ DOORS = {
 class Server:
     """Answers frames. ``propose`` serves the suite's services, ``operate`` everybody who may decide."""
 
-    def __init__(self, life: Life, journal: Journal, settings: Settings) -> None:
+    def __init__(self, life: Life, journal: Journal, settings: Settings, clock: Clock | None = None) -> None:
         self._life = life
         self._journal = journal
         self._settings = settings
+        self._clock = clock or SystemClock()
         self._free = asyncio.Semaphore(MAX_CONNECTIONS)
 
     async def listen(self, sockets: dict[str, list[socket.socket]]) -> list[asyncio.Server]:
@@ -94,7 +101,7 @@ class Server:
         try:
             frame = FRAME.validate_json(line)
         except (ValidationError, RecursionError) as error:
-            return Answer(error="invalid", message=f"that is no frame of this protocol: {str(error)[:500]}")
+            return Answer(error="invalid", message=f"that is no frame of this protocol: {_fault(error)[:500]}")
         try:
             if not isinstance(frame, DOORS[door]):
                 raise Refused(f"{frame.do!r} is not taken on this socket")
@@ -125,12 +132,49 @@ class Server:
                 return _facts(await self._life.approve(action_id, peer.uid, peer.user))
             case Reject(id=action_id, why=why):
                 return _facts(await self._life.reject(action_id, peer.user, why))
+            case DecideByKey():
+                return _facts(await self._by_key(frame, peer))
+            case RegisterKey() | RevokeKey() | ListKeys():
+                return _listed(*await self._keys(frame, peer))
             case ShowAction(id=action_id):
                 return _facts(await self._journal.find(action_id))
             case ListActions():
                 return _facts(*await self._journal.entries())
             case Events(epoch=epoch, since=since, wait_seconds=seconds):
                 return Answer(events=tuple(await self._journal.events(epoch, since, MAX_EVENTS, seconds)))
+
+    async def _by_key(self, frame: DecideByKey, peer: Peer) -> Entry:
+        try:
+            return await self._life.decide_by_key(frame, peer.uid)
+        except Refused as error:
+            said = {"event": "key_refused", "action_id": frame.id, "peer_uid": peer.uid}
+            log.warning("%s brought by %s refused: %s", frame.do, peer.user, error, extra=said)
+            raise
+
+    async def _keys(self, frame: RegisterKey | RevokeKey | ListKeys, peer: Peer) -> Sequence[ApprovalKey]:
+        """Do what an operator wants done to the keys that approve; return those it was about."""
+        if isinstance(frame, ListKeys):
+            return await self._journal.keys()
+        if isinstance(frame, RegisterKey):
+            fields = frame.model_dump(exclude={"do"})
+            key = await self._journal.register(ApprovalKey(**fields, by=peer.user, at=self._clock.now()))
+        else:
+            key = await self._journal.revoke(frame.id, peer.user, self._clock.now())
+        said = {"event": f"key_{'revoked' if key.revoked_at else 'registered'}", "key_id": key.id, "by": peer.user}
+        log.info("key %s %s by %s", key.name, "revoked" if key.revoked_at else "may approve", peer.user, extra=said)
+        return (key,)
+
+
+def _fault(error: ValidationError | RecursionError) -> str:
+    """Say what is wrong with a frame without repeating it: it may hold a key."""
+    if isinstance(error, RecursionError):
+        return str(error)
+    faults = error.errors(include_input=False, include_url=False, include_context=False)
+    return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
+
+
+def _listed(*keys: ApprovalKey) -> Answer:
+    return Answer(keys=tuple(key.model_copy(update={"hash": ""}) for key in keys))
 
 
 def _facts(*entries: Entry) -> Answer:
@@ -153,4 +197,5 @@ def _fact(entry: Entry) -> ActionFacts:
         commands=action.commands(),
         by_hand=action.by_hand(),
         expires_in_seconds=left,
+        undo=action.undo(),
     )

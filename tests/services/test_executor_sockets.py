@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from ai_sysadmin.actions.client import ExecutorClient
-from ai_sysadmin.actions.protocol import Approve, ListActions, Propose, Reject, ShowAction
+from ai_sysadmin.actions.protocol import Approve, DecideByKey, ListActions, Propose, Reject, ShowAction
 from ai_sysadmin.core.clock import SystemClock
 from ai_sysadmin.core.errors import AiSysadminError, ExecutorUnavailable, NotFound, Refused
 from ai_sysadmin.core.settings import Autonomy, Executor, Settings
@@ -186,7 +186,8 @@ async def test_malformed_frames_are_answered_and_nothing_runs(settings, operate,
     wanted = request()
     await propose.propose(wanted)
     rng = random.Random(7)
-    good = [Approve(id=wanted.id).model_dump_json(), Propose(request=request()).model_dump_json()]
+    by_key = DecideByKey(do="approve_by_key", id=wanted.id, digest=wanted.digest, key="sk-1")
+    good = [frame.model_dump_json() for frame in (Approve(id=wanted.id), Propose(request=request()), by_key)]
     reader, writer = await asyncio.open_unix_connection(settings.propose_socket)
     for _ in range(2000):
         frame = _spoilt(rng.choice(good), rng)

@@ -2,15 +2,18 @@
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 
 import pytest
 
-from ai_sysadmin.core.acting import OutcomeKind
+from ai_sysadmin.actions.protocol import ApprovalKey, DecideByKey
+from ai_sysadmin.core.acting import Approval, OutcomeKind
 from ai_sysadmin.core.clock import SystemClock
 from ai_sysadmin.core.errors import NotFound, Refused
 from ai_sysadmin.core.settings import Autonomy, Executor, Settings
 from ai_sysadmin.executor.journal import Journal
 from ai_sysadmin.executor.life import Life, Me
+from ai_sysadmin.openai_api_server.gate.keys import hash_of
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.testing.fake_systemd import FakeSystemd
 from tests.builders import HOST, UNIT, request
@@ -251,6 +254,87 @@ async def test_without_root_it_says_the_line_that_could(tmp_path):
         with pytest.raises(Refused, match=f"runs as ada.*sudo systemctl restart -- {UNIT}"):
             await life.approve(wanted.id, 1000, "ada")
         assert (await journal.find(wanted.id)).state == "pending"
+
+
+# --- with a key
+
+
+KEY = ApprovalKey(id="keyabc22", name="phone", hash=hash_of("sk-1"), by="root", at=datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def by_key(asked, do="approve_by_key"):
+    return DecideByKey(do=do, id=asked.id, digest=asked.digest, key="sk-1")
+
+
+@asynccontextmanager
+async def approved_by_key(tmp_path, systemd):
+    """Have an action approved with a key by an executor that does not run yet; give its journal and its life."""
+    journal = Journal(tmp_path)
+    await journal.open()
+    await journal.register(KEY)
+    life = Life(journal, systemd, systemd, settings(), ROOT, SystemClock(), Heartbeat())
+    wanted = request()
+    await life.propose(wanted)
+    await life.decide_by_key(by_key(wanted), 990)
+    yield journal, life, wanted
+    running = asyncio.create_task(life.run())
+    await ended(journal, wanted.id)
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    await journal.close()
+
+
+async def test_a_key_revoked_before_the_action_begins_has_approved_nothing(tmp_path):
+    systemd = failed_unit()
+    async with approved_by_key(tmp_path, systemd) as (journal, _life, wanted):
+        await journal.revoke(KEY.id, "root", datetime.now(UTC))
+    assert systemd.starts == []
+    async with executor(tmp_path, systemd) as (_again, journal):
+        entry = await journal.find(wanted.id)
+        assert (entry.state, entry.text) == ("refused", "refused: key phone was revoked")
+
+
+async def test_a_keys_yes_covers_no_more_than_was_seen(tmp_path):
+    systemd = failed_unit()
+    async with approved_by_key(tmp_path, systemd):
+        systemd.add(UNIT)
+    assert systemd.starts == []
+
+
+async def test_a_yes_by_key_is_remembered_with_the_key_and_who_brought_it(tmp_path):
+    async with approved_by_key(tmp_path, failed_unit()) as (journal, life, wanted):
+        approval = (await journal.find(wanted.id)).approval
+        assert Approval.model_validate(approval.model_dump(exclude={"key_id"})).key_id == ""  # as it was once written
+        assert (approval.by, approval.uid, approval.key_id) == ("key phone", 990, KEY.id)
+        with pytest.raises(Refused, match="does not wait"):
+            await life.decide_by_key(by_key(wanted, "reject_by_key"), 990)
+
+
+async def test_a_key_decides_nothing_too_late(tmp_path):
+    wanted = request()
+    async with executor(tmp_path, failed_unit(), approval_expires_seconds=0.01) as (life, journal):
+        await journal.register(KEY)
+        await life.propose(wanted)
+        await asyncio.sleep(0.02)
+        with pytest.raises(Refused, match="expired"):
+            await life.decide_by_key(by_key(wanted), 990)
+
+
+async def test_a_yes_and_a_no_by_key_at_the_same_moment_are_one_decision(tmp_path):
+    systemd, wanted = SlowSystemd(), request()
+    systemd.add(UNIT, active="failed", result="exit-code")
+    async with executor(tmp_path, systemd) as (life, journal):
+        await journal.register(KEY)
+        await life.propose(wanted)
+        decided = await asyncio.gather(
+            *(life.decide_by_key(by_key(wanted, f"{word}_by_key"), 990) for word in ("approve", "reject", "approve")),
+            life.approve(wanted.id, 0, "root"),
+            return_exceptions=True,
+        )
+        assert [isinstance(each, Refused) for each in decided] == [False, True, True, True]
+        await ended(journal, wanted.id)
+        assert systemd.starts.count(f"restart {UNIT}") == 1
 
 
 # --- stopped at every step
