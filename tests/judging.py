@@ -6,15 +6,23 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ai_sysadmin.context.claims import Gathering
+from ai_sysadmin.context.condition import Condition
 from ai_sysadmin.context.evidence import EvidenceSources, gather
 from ai_sysadmin.context.facts import Facts, facts_of
+from ai_sysadmin.context.redact import Redactor
 from ai_sysadmin.core.incident import Incident
 from ai_sysadmin.core.records import JournalEntry, Symptom
+from ai_sysadmin.core.settings import MetaModel
 from ai_sysadmin.core.symptom_kinds import SymptomKind
+from ai_sysadmin.core.tool_settings import Tools
+from ai_sysadmin.llm_backend import ModelServer
+from ai_sysadmin.meta_model.investigate import Investigator
 from ai_sysadmin.sources.journal import LogSeen
 from ai_sysadmin.sources.unit_setup import UnitSetup
 from ai_sysadmin.sources.units import Dependencies, ManagerState, UnitState, UnitStatus
 from ai_sysadmin.stores import Claim, ServiceNote
+from ai_sysadmin.tools.tool import Tool
+from ai_sysadmin.tools.toolbox import Toolbox
 from tests.builders import HOST, NOW, UNIT, incident
 
 FAILED = UnitStatus(
@@ -102,6 +110,27 @@ class Notes:
 
     async def note(self, note: ServiceNote) -> None:
         self.said.append(note)
+
+
+def toolbox(*tools: Tool) -> Toolbox:
+    """The tools that are given, and ``more`` where there are any."""
+    return Toolbox(tools, Redactor(), Tools())
+
+
+def investigator(model: ModelServer, *tools: Tool, notes: Notes | None = None, **changes: Any) -> Investigator:
+    """An investigator that has these tools; without any it only asks for the end of it."""
+    clock = changes.pop("clock", None) or FixedClock()
+    named = {name: changes.pop(name) for name in ("temperature", "units", "condition") if name in changes}
+    return Investigator(
+        model=model,
+        toolbox=toolbox(*tools),
+        units=named.pop("units", None) or FixedUnits(),
+        condition=named.pop("condition", None) or Condition("meta-model", notes or Notes(), clock),
+        clock=clock,
+        settings=MetaModel(**changes),
+        output_tokens=500,
+        **named,
+    )
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from ai_sysadmin.context.defuse import cut, one_line, quoted
 from ai_sysadmin.core.acting import ActionRequest, ActionState
@@ -44,16 +44,34 @@ class LiveState:
 
 def report(live: LiveState, why_no_model: str) -> str:
     """Return a report for people that says in its first line that no model wrote it, and why."""
-    parts = [
-        f"This is a report without a model: {one_line(why_no_model, 300)}.",
-        f"State of {live.host} at {local(live.now)}:",
-        _listed("Incidents", (_incident(i, live.now) for i in live.live[:MOST_LIVE]), "No incident is open."),
-        _listed("Waiting for your approval", map(_approval, live.waiting), "Nothing waits for your approval."),
-    ]
+    return f"This is a report without a model: {one_line(why_no_model, 300)}.\n\n{status_page(live)}"
+
+
+def status_page(live: LiveState) -> str:
+    """Return what is true now, for people: what is wrong, what waits for them, what does not work in full."""
+    parts = [f"State of {live.host} at {local(live.now)}:", incidents_page(live), _waiting(live)]
     degraded = [f"- {note.service}: {one_line(note.text, 300)}" for note in live.notes if note.state != "ok"]
     if degraded:
         parts.append("**Degraded**\n\n" + "\n".join(degraded))
     return "\n\n".join(parts) + "\n"
+
+
+def incidents_page(live: LiveState) -> str:
+    """Return the incidents that have not ended, worst first."""
+    lines = [_incident(incident, live.now) for incident in live.live[:MOST_LIVE]]
+    if (more := len(live.live) - len(lines)) > 0:
+        lines.append(f"- and {more} more: `ai-sysadmin incidents`")
+    return _listed("Incidents", lines, "No incident is open.")
+
+
+def actions_page(live: LiveState) -> str:
+    """Return what waits for a person, and below it what was done or ended otherwise, the newest first."""
+    past = [_past(action) for action in live.actions if action.state != WAITS][:MOST_ENDED]
+    return "\n\n".join([_waiting(live), *(["**Before that**\n\n" + "\n".join(past)] if past else [])]) + "\n"
+
+
+def _waiting(live: LiveState) -> str:
+    return _listed("Waiting for your approval", map(_approval, live.waiting), "Nothing waits for your approval.")
 
 
 def _listed(heading: str, lines: Iterable[str], otherwise: str) -> str:
@@ -62,7 +80,7 @@ def _listed(heading: str, lines: Iterable[str], otherwise: str) -> str:
 
 
 def _incident(incident: Incident, now: datetime) -> str:
-    text = f"- {incident.id} {quoted(incident.title)}: {incident.state.value.replace('_', ' ')}"
+    text = f"- `{incident.id}` {quoted(incident.title)}: {incident.state.value.replace('_', ' ')}"
     text += f", opened {since(incident.opened_at, now)} ago, {incident.count} log entries"
     if incident.cause:
         text += f"; cause ({one_line(incident.judged_by, 60)}): {quoted(incident.cause)}"
@@ -70,19 +88,34 @@ def _incident(incident: Incident, now: datetime) -> str:
 
 
 def _approval(action: Action) -> str:
+    request = action.request
     return (
-        f"- {quoted(_does(action.request))} ({action.risk or 'risk not ruled yet'}) for incident "
-        f"{action.request.incident_id}: approve with `ai-sysadmin actions approve {action.request.id}`"
+        f"- {quoted(does(request))} ({action.risk or 'risk not ruled yet'}) {why_there(request)}: "
+        f"approve it with `/approve {request.id}` or, on the host, `ai-sysadmin actions approve {request.id}`"
     )
 
 
-def _does(request: ActionRequest) -> str:
+def _past(action: Action) -> str:
+    request = action.request
+    by = f" by {one_line(action.by, 80)}" if action.by else ""
+    said = f": {quoted(action.text)}" if action.text else ""
+    what = f"`{request.id}` {quoted(does(request))} {why_there(request)}"
+    return f"- {what}, {local(action.updated_at)}, {action.state.value}{by}{said}"
+
+
+def why_there(request: ActionRequest) -> str:
+    """Say what an action is for."""
+    return f"for incident {request.incident_id}" if request.incident_id else "asked for in chat"
+
+
+def does(request: ActionRequest) -> str:
+    """Say in one line what an action would do."""
     return " ".join([request.name, *(f"{key}={value}" for key, value in sorted(request.arguments.items()))])
 
 
 def state_text(live: LiveState) -> str:
     """Return the same for a model: one line for each thing, the most important first, of bounded length."""
-    lines = [f"host {live.host}; now {local(live.now)}"]
+    lines = [f"host {live.host}; now {local(live.now)}, which is {live.now.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"]
     lines += [f"incident {_told(incident, live)}" for incident in live.live[:MOST_LIVE]] or ["no incident is open"]
     lines += [f"waits for approval: {_action(action)}" for action in live.waiting]
     lines += [f"service {note.service} is {note.state}: {one_line(note.text, 200)}" for note in live.notes]
@@ -102,7 +135,7 @@ def _told(incident: Incident, live: LiveState) -> str:
 def _action(action: Action) -> str:
     request = action.request
     return one_line(
-        f"{request.id} [{action.state}, {action.risk}] {_does(request)} for incident {request.incident_id}: "
+        f"{request.id} [{action.state}, {action.risk}] {does(request)} {why_there(request)}: "
         f"{action.text or request.why}",
         400,
     )

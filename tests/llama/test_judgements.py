@@ -15,15 +15,16 @@ from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.llm_backend import Message
 from ai_sysadmin.llm_backend.llama_cpp import LlamaCpp
 from ai_sysadmin.meta_model.chat import Chat, LiveState
-from ai_sysadmin.meta_model.daemon import Investigator
+from ai_sysadmin.meta_model.talk import Answered, Question, Words
 from ai_sysadmin.review_model import decide
 from ai_sysadmin.review_model.daemon import Reviewer
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.stores import Noticed
 from ai_sysadmin.stores.sqlite import open_stores
 from ai_sysadmin.testing.scripted_model import ScriptedModel
+from ai_sysadmin.testing.tools import fixed_tool
 from tests.builders import HOST, NOW, PLACING, incident, trigger
-from tests.judging import FAILED, RUNNING, FixedClock, FixedUnits, Notes, claim, facts, gathering
+from tests.judging import FAILED, RUNNING, FixedClock, FixedUnits, Notes, claim, facts, gathering, investigator, toolbox
 
 pytestmark = pytest.mark.llama
 
@@ -130,20 +131,21 @@ async def test_every_reply_that_cannot_be_used_escalates_explicitly(stores):
 
 async def test_a_measured_failure_always_ends_with_its_remedy(server):
     clock = FixedClock()
-    investigator = Investigator.of(server, Condition("meta-model", Notes(), clock), clock, MetaModel(), 6)
-    investigator = replace(investigator, asking=replace(investigator.asking, temperature=1.0))
+    asked = investigator(server, fixed_tool("web_log", text="bind: address in use"), clock=clock, temperature=1.0)
     for _ in range(10):
         seen = await facts()
-        found = await investigator.investigate(seen, claim())
+        found = (await asked.investigate(seen, claim())).investigation
         assert found.action == seen.remedy
         assert "unusable" not in found.diagnosis
 
 
 async def test_the_chat_streams_an_answer(server):
     live = LiveState(host=HOST, incidents=(incident(),), actions=(), notes=(), now=NOW)
-    question = [Message(role="user", content="What is wrong?")]
-    async with aclosing(Chat(server, 200).answer(question, live)) as deltas:
-        pieces = [delta async for delta in deltas]
-    assert len(pieces) > 1
-    assert "without a model" not in "".join(delta.text for delta in pieces)
-    assert pieces[-1].completion.prompt_tokens > 0
+    question = Question(messages=(Message(role="user", content="What is wrong?"),))
+    box = toolbox(fixed_tool("web_log", text="bind: address in use"))
+    chat = Chat(server, server, box, MetaModel(max_reply_tokens=200), output_tokens=500)
+    async with aclosing(chat.answer(question, live)) as events:
+        said = [event async for event in events]
+    assert "without a model" not in "".join(event.text for event in said if isinstance(event, Words))
+    assert isinstance(said[-1], Answered)
+    assert said[-1].completion.prompt_tokens > 0

@@ -5,12 +5,16 @@ from datetime import timedelta
 
 from ai_sysadmin.core.errors import BackendUnavailable
 from ai_sysadmin.core.incident import State
-from ai_sysadmin.llm_backend import Message
-from ai_sysadmin.meta_model.chat import CUT_OFF, SYSTEM_PROMPT, Chat, LiveState, prompt
+from ai_sysadmin.core.settings import MetaModel
+from ai_sysadmin.llm_backend import BackendLoading, Message
+from ai_sysadmin.meta_model.chat import CUT_OFF, NOW_ANSWER, STILL_LOOKING, SYSTEM_PROMPT, Chat, LiveState, opening
 from ai_sysadmin.meta_model.report import MOST_STATE_CHARACTERS, report, state_text
+from ai_sysadmin.meta_model.talk import Answered, LookEnded, Progress, Question, Words
 from ai_sysadmin.stores import Action, ServiceNote
 from ai_sysadmin.testing.scripted_model import ScriptedModel
+from ai_sysadmin.testing.tools import fixed_tool
 from tests.builders import HOST, NOW, incident, request
+from tests.judging import toolbox
 
 ASKED = request()
 WAITING = Action(request=ASKED, state="pending", risk="reversible", updated_at=NOW)
@@ -28,9 +32,31 @@ def assistant(text):
     return Message(role="assistant", content=text)
 
 
+def asked(*messages, **options):
+    return Question(messages=messages or (user("What is wrong?"),), **options)
+
+
+def chat(model, *tools, most=100, fast=None, **settings):
+    return Chat(
+        model, fast or ScriptedModel(), toolbox(*tools), MetaModel(max_reply_tokens=most, **settings), output_tokens=500
+    )
+
+
+async def events_of(talker, question=None, state=None):
+    async with aclosing(talker.answer(question or asked(), state or live())) as events:
+        return [event async for event in events]
+
+
+def words(events):
+    return "".join(event.text for event in events if isinstance(event, Words))
+
+
 async def said(model, *messages, state=None, most=100):
-    answer = Chat(model, most).answer(messages or [user("What is wrong?")], state or live())
-    return "".join([delta.text async for delta in answer])
+    return words(await events_of(chat(model, most=most), asked(*messages) if messages else None, state))
+
+
+def prompt(messages, state):
+    return opening(asked(*messages), state, "", 4000)[0].messages
 
 
 # --- with a model
@@ -45,6 +71,49 @@ async def test_the_model_answers_and_knows_what_is_true_now():
     assert held.id in question.content
     assert ASKED.id in question.content
     assert question.content.endswith("Question: What is wrong?")
+
+
+async def test_the_last_event_is_the_account_of_all_calls_together():
+    model = ScriptedModel('{"plan": "p", "do": "web_log"}', '{"do": "answer"}', "the port is taken [t1]")
+    events = await events_of(chat(model, fixed_tool("web_log", text="address in use")))
+    last = events[-1]
+    assert isinstance(last, Answered)
+    assert last.completion.text == "the port is taken [t1]"
+    assert last.completion.completion_tokens > 5
+    assert [source.id for source in last.sources] == ["t1"]
+    assert model.asked[-1].messages[-1].content.endswith(NOW_ANSWER)
+    assert [event.result.tool for event in events if isinstance(event, LookEnded)] == ["web_log"]
+
+
+async def test_a_model_that_would_look_on_for_ever_is_told_that_it_may_not():
+    step = '{"plan": "p", "do": "web_log", "about": "%s"}'
+    looks = fixed_tool("web_log")
+    events = await events_of(chat(ScriptedModel(step % 1, step % 2, "fine [t1]"), looks, max_steps=1))
+    assert words(events) == "fine [t1]"
+    events = await events_of(chat(ScriptedModel(step % 1, step % 2, step % 3), looks, max_steps=1))
+    assert words(events) == STILL_LOOKING
+
+
+async def test_the_fast_model_answers_without_looking():
+    model, fast = ScriptedModel(), ScriptedModel("quickly", name="review")
+    events = await events_of(chat(model, fixed_tool("web_log"), fast=fast), asked(fast=True))
+    assert (words(events), model.asked) == ("quickly", [])
+    assert fast.asked[0].schema is None
+
+
+async def test_what_a_client_asks_of_the_answer_reaches_the_model():
+    schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
+    model = ScriptedModel('{"ok": true}')
+    question = asked(max_tokens=7, temperature=0.1, stop=("END",), answer_schema=schema)
+    assert words(await events_of(chat(model), question)) == '{"ok": true}'
+    sent = model.asked[0]
+    assert (sent.max_tokens, sent.temperature, sent.schema, sent.extras.stop) == (7, 0.1, schema, ("END",))
+
+
+async def test_nobody_gets_a_longer_answer_than_is_set():
+    model = ScriptedModel("fine")
+    await events_of(chat(model, most=50), asked(max_tokens=10_000))
+    assert model.asked[0].max_tokens == 50
 
 
 async def test_the_prompt_only_grows_at_its_end():
@@ -83,19 +152,60 @@ async def test_an_empty_answer_says_so():
     assert "answered with nothing" in await said(ScriptedModel(""))
 
 
-async def test_a_conversation_that_does_not_fit_is_shortened_to_its_last_question():
-    model = ScriptedModel("fine", context_tokens=800)
-    assert await said(model, user("x" * 8000), assistant("y"), user("and now?")) == "fine"
+async def test_a_conversation_that_does_not_fit_is_shortened_and_says_so():
+    model = ScriptedModel("fine", context_tokens=2000)
+    talk = [user("x" * 8000), assistant("y"), *([user("and?"), assistant("no")] * 40), user("and now?")]
+    events = await events_of(chat(model), asked(*talk))
+    assert words(events) == "fine"
     assert "xxx" not in model.asked[0].text
     assert "and now?" in model.asked[0].text
+    assert "earlier messages of this conversation are left out" in model.asked[0].text
+    assert "earlier messages" in next(event.text for event in events if isinstance(event, Progress))
 
 
 async def test_leaving_an_answer_frees_the_model():
     model = ScriptedModel("word " * 50)
-    async with aclosing(Chat(model, 100).answer([user("?")], live())) as deltas:
-        await anext(deltas)
+    async with aclosing(chat(model).answer(asked(), live())) as events:
+        await anext(events)
         assert model.busy == 1
     assert model.busy == 0
+
+
+async def test_an_answer_has_an_end_also_where_nobody_listens():
+    model = ScriptedModel("word " * 500, pause_seconds=0.02)
+    events = await events_of(chat(model, most=500, max_seconds=0.3))
+    assert "took longer than 0 s" in words(events)
+    assert model.busy == 0
+
+
+async def test_a_model_that_sleeps_is_said_to_be_woken():
+    model = ScriptedModel("good morning")
+    model.state = "asleep"
+    events = await events_of(chat(model))
+    assert isinstance(events[0], Progress)
+    assert events[0].text == "waking the model, about 20 s"
+    assert words(events) == "good morning"
+
+
+async def test_a_model_that_answered_just_now_is_not_asked_how_it_is():
+    class Counted(ScriptedModel):
+        looks = 0
+
+        async def health(self):
+            self.looks += 1
+            return await super().health()
+
+    model = Counted("one", "two")
+    talker = chat(model)
+    assert [words(await events_of(talker)) for _ in range(2)] == ["one", "two"]
+    assert model.looks == 1
+
+
+async def test_a_model_that_is_being_loaded_is_waited_for():
+    model = ScriptedModel(BackendLoading("loading"), "here I am")
+    events = await events_of(chat(model))
+    assert "the model is being loaded" in events[0].text
+    assert words(events) == "here I am"
 
 
 # --- without

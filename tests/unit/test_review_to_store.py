@@ -9,18 +9,25 @@ from ai_sysadmin.core.errors import BackendUnavailable
 from ai_sysadmin.core.incident import State
 from ai_sysadmin.core.settings import MetaModel, ReviewModel
 from ai_sysadmin.core.symptom_kinds import SymptomKind
-from ai_sysadmin.meta_model.daemon import Investigations, Investigator
+from ai_sysadmin.meta_model.daemon import Investigations
 from ai_sysadmin.review_model.daemon import Reviewer
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.stores import Cleared, Noticed
 from ai_sysadmin.stores.sqlite import open_stores
 from ai_sysadmin.testing.scripted_model import ScriptedModel
 from tests.builders import HOST, NOW, PLACING, UNIT, trigger
-from tests.judging import FAILED, RUNNING, FixedClock, FixedUnits, gathering
+from tests.judging import FAILED, RUNNING, FixedClock, FixedUnits, gathering, investigator
 
 JUDGED = {"evidence": ["e1"], "cause": "a file is gone", "why": "w", "verdict": "act", "action": "restart_unit"}
 JUDGED |= {"severity": 50, "confidence": 50}
-FOUND = {"evidence": ["e1"], "diagnosis": "d", "cause": "a file is gone", "action": "none", "confidence": 50}
+FOUND = {
+    "findings": [{"claim": "it looks for a file", "evidence": "e1"}],
+    "cause": "a file is gone",
+    "ruled_out": [],
+    "next": "",
+    "action": "none",
+    "confidence": 50,
+}
 
 
 class Rig:
@@ -46,7 +53,7 @@ class Rig:
         self.investigations = Investigations(
             **shared,
             store=stores.investigations,
-            investigator=Investigator.of(self.meta_model, condition, self.clock, MetaModel(), 6),
+            investigator=investigator(self.meta_model, clock=self.clock, condition=condition),
             heart=Heartbeat(),
             settings=MetaModel(),
         )
