@@ -1,7 +1,8 @@
 """The door for chat front ends and the command line: an OpenAI-compatible server on 8083 and on ``api.sock``.
 
-    request → gate (peer or key, Host, Origin, size) → app (paths) → chat | system
+    request → gate (peer or key, scope, Host, Origin, limits) → app (paths)
+            → answers: completions | responses → front (task, command, card, else chat) → showing
+            → system: the command line's look-ups
 
-``gate`` decides who comes in, ``wire`` and ``views`` are the shape of what is said, ``streaming`` sends an answer
-piece by piece, ``server`` lives on the sockets. Nothing here writes: a door that only reads and talks.
+``wire`` is the shape of what is asked, ``server`` lives on the sockets.
 """

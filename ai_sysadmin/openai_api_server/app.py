@@ -1,45 +1,39 @@
 """The paths of the API and what answers them."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
-from typing import Annotated, Any, NamedTuple, Protocol
+import asyncio
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, NamedTuple, Protocol
 
 from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from ai_sysadmin import __version__
 from ai_sysadmin.context.knowledge import Search
 from ai_sysadmin.context.redact import Redactor
 from ai_sysadmin.core.clock import Clock, SystemClock
-from ai_sysadmin.core.errors import AiSysadminError
-from ai_sysadmin.core.incident import ENDED, State
+from ai_sysadmin.core.errors import AiSysadminError, StoreUnavailable
 from ai_sysadmin.core.records import Record
 from ai_sysadmin.core.settings import Settings
-from ai_sysadmin.llm_backend import Delta, Message
-from ai_sysadmin.meta_model.chat import LiveState
-from ai_sysadmin.openai_api_server import alerts, decisions, knowledge, wire
+from ai_sysadmin.llm_backend.embeddings import Embedder
+from ai_sysadmin.openai_api_server import document, embeddings, models, wire
+from ai_sysadmin.openai_api_server.answers import completions, responses
+from ai_sysadmin.openai_api_server.answers.completions import Front
 from ai_sysadmin.openai_api_server.errors import BUG, Fault, Faulty, fault_of
-from ai_sysadmin.openai_api_server.gate import Gate, changed_by
-from ai_sysadmin.openai_api_server.opinions import Judged, Muting, Opinions
-from ai_sysadmin.openai_api_server.streaming import ClientGone, EventStream, frames, while_connected
-from ai_sysadmin.openai_api_server.system import ExecutorProbe, HealthProbe, System
+from ai_sysadmin.openai_api_server.gate.gate import Gate, changed_by
+from ai_sysadmin.openai_api_server.system import alerts, decisions, key_paths, knowledge
+from ai_sysadmin.openai_api_server.system.opinions import Judged, Muting, Opinions
+from ai_sysadmin.openai_api_server.system.system import ExecutorProbe, HealthProbe, System
 from ai_sysadmin.stores import DecisionStore, ReadStore, TemplateStore
 from ai_sysadmin.stores.health_store import HealthStore
+from ai_sysadmin.stores.key_store import KeyStore
 from ai_sysadmin.stores.knowledge_store import KnowledgeStore
 from ai_sysadmin.stores.opinion_store import AlertStore, MuteStore
 
-RECENT_ENDED = 10
-"""So many incidents that have ended are told to the chat, beside all that have not."""
-_CLIENT_CLOSED = 499
-
-
-class Chat(Protocol):
-    """Who answers: the meta layer."""
-
-    def answer(self, messages: Sequence[Message], live: LiveState) -> AsyncGenerator[Delta, None]: ...
+READY_SECONDS: Final = 2.0
 
 
 class Stores(Protocol):
@@ -66,6 +60,9 @@ class Stores(Protocol):
     @property
     def knowledge(self) -> KnowledgeStore: ...
 
+    @property
+    def keys(self) -> KeyStore: ...
+
 
 class Knowing(NamedTuple):
     """How knowledge is searched, and how its index is made anew."""
@@ -74,98 +71,70 @@ class Knowing(NamedTuple):
     reindex: knowledge.Reindex
 
 
-def build(
-    settings: Settings,
-    stores: Stores,
-    chat: Chat,
-    executor: ExecutorProbe,
-    probes: Mapping[str, HealthProbe],
-    knowing: Knowing,
-    clock: Clock | None = None,
-) -> ASGIApp:
-    """Return the whole application, behind its gate. ``probes`` maps a layer's name to its model server."""
-    clock = clock or SystemClock()
-    redactor = Redactor(settings.context.redaction)
+@dataclass(frozen=True)
+class Parts:
+    """What the API is made of. ``probes`` maps a layer's name to its model server."""
+
+    settings: Settings
+    stores: Stores
+    front: Front
+    executor: ExecutorProbe
+    probes: Mapping[str, HealthProbe]
+    knowing: Knowing
+    embedder: Embedder | None = None
+    clock: Clock = field(default_factory=SystemClock)
+
+
+def build(parts: Parts) -> ASGIApp:
+    """Return the whole application, behind its gate."""
+    settings, stores, clock = parts.settings, parts.stores, parts.clock
     app = FastAPI(title="ai-sysadmin", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
-    app.include_router(_health())
-    chat_paths = _chat(settings, stores.reader, chat, clock)
-    app.include_router(chat_paths, prefix="/v1")
-    app.include_router(chat_paths)
-    app.include_router(_system(System(settings, stores.reader, probes, executor, clock)), prefix="/v1/system")
-    opinions = Opinions(stores.reader, stores.templates, stores.mutes, clock)
-    app.include_router(_opinions(opinions, settings), prefix="/v1/system")
-    decided = decisions.Decisions(stores.reader, stores.decisions, stores.health, clock)
-    app.include_router(decisions.router(decided, settings), prefix="/v1/system")
-    kept = knowledge.router(stores.knowledge, knowing.search, knowing.reindex, settings, clock, redactor)
-    app.include_router(kept, prefix="/v1/system")
-    app.include_router(alerts.router(stores.alerts, clock, redactor))
+    app.include_router(_condition(app, stores.reader))
+    answers = completions.Answers(settings, parts.front, clock)
+    for prefix in ("/v1", ""):
+        app.include_router(models.router(settings, clock.now()), prefix=prefix)
+        app.include_router(completions.router(answers), prefix=prefix)
+        app.include_router(responses.router(answers), prefix=prefix)
+        app.include_router(embeddings.router(parts.embedder), prefix=prefix)
+    for router in _system_routers(parts):
+        app.include_router(router, prefix="/v1/system")
+    app.include_router(alerts.router(stores.alerts, clock, Redactor(settings.context.redaction)))
     _shape_errors(app)
-    return Gate(app, settings)
+    return Gate(app, settings, stores.keys, clock)
 
 
-def _health() -> APIRouter:
+def _system_routers(parts: Parts) -> Iterator[APIRouter]:
+    settings, stores, clock = parts.settings, parts.stores, parts.clock
+    yield _system(System(settings, stores.reader, parts.probes, parts.executor, clock))
+    yield _opinions(Opinions(stores.reader, stores.templates, stores.mutes, clock), settings)
+    yield decisions.router(decisions.Decisions(stores.reader, stores.decisions, stores.health, clock), settings)
+    search, reindex = parts.knowing
+    redactor = Redactor(settings.context.redaction)
+    yield knowledge.router(stores.knowledge, search, reindex, settings, clock, redactor)
+    yield key_paths.router(stores.keys, settings, clock)
+
+
+def _condition(app: FastAPI, store: ReadStore) -> APIRouter:
     router = APIRouter()
 
     @router.get("/health")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
-    return router
+    @router.get("/ready")
+    async def ready() -> dict[str, str]:
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                await store.notes()
+        except TimeoutError as error:
+            raise StoreUnavailable(f"the store did not answer within {READY_SECONDS:g} s") from error
+        return {"status": "ready"}
 
-
-def _chat(settings: Settings, store: ReadStore, chat: Chat, clock: Clock) -> APIRouter:
-    router = APIRouter()
-    started = clock.now()
-
-    @router.get("/models")
-    async def models() -> dict[str, Any]:
-        return wire.models(f"{settings.ai_name} on {settings.host_name}", started)
-
-    @router.post("/chat/completions")
-    async def completions(request: Request) -> Response:
-        asked = wire.parse(wire.ChatRequest, await request.body())
-        live = await _live(settings.host_name, store, clock)
-        deltas = chat.answer(_talk(asked), live)
-        completion = wire.Completion(clock.now())
-        if asked.stream:
-            return EventStream(frames(completion, deltas, asked.wants_usage))
-        return await _whole(request, completion, deltas)
+    @router.get("/openapi.json")
+    async def described() -> dict[str, Any]:
+        return document.of(app)
 
     return router
-
-
-async def _whole(request: Request, completion: wire.Completion, deltas: AsyncGenerator[Delta, None]) -> Response:
-    try:
-        every = await while_connected(request.receive, _all(deltas))
-    except ClientGone:
-        return Response(status_code=_CLIENT_CLOSED)
-    account = next((delta.completion for delta in reversed(every) if delta.completion), None)
-    return JSONResponse(completion.whole("".join(delta.text for delta in every), account))
-
-
-async def _all(deltas: AsyncGenerator[Delta, None]) -> list[Delta]:
-    async with aclosing(deltas):
-        return [delta async for delta in deltas]
-
-
-def _talk(asked: wire.ChatRequest) -> tuple[Message, ...]:
-    """Return the conversation for the meta layer, without what a front end's own tools answered."""
-    if not any(message.role == "user" and message.text.strip() for message in asked.messages):
-        raise Faulty(Fault(400, "messages: nobody asks anything here", code="no_question", param="messages"))
-    return tuple(Message(role=m.spoken_by, content=m.text) for m in asked.messages if m.spoken_by and m.text)
-
-
-async def _live(host: str, store: ReadStore, clock: Clock) -> LiveState:
-    """Read what is true now: incidents that live and a few that ended, their actions, the services' notes."""
-    live = await store.incidents([state for state in State if state not in ENDED])
-    ended = await store.incidents(list(ENDED), RECENT_ENDED)
-    return LiveState(
-        host=host,
-        incidents=(*live, *ended),
-        actions=tuple(await store.actions()),
-        notes=tuple(await store.notes()),
-        now=clock.now(),
-    )
 
 
 def _system(system: System) -> APIRouter:

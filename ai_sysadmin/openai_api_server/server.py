@@ -13,13 +13,13 @@ from starlette.types import ASGIApp
 
 from ai_sysadmin.core.errors import ApiUnavailable
 from ai_sysadmin.core.settings import Settings
-from ai_sysadmin.openai_api_server.peers import PeerProtocol
+from ai_sysadmin.openai_api_server.gate.peers import PeerProtocol
 from ai_sysadmin.runtime.notify import listen_fds
 
 log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 5
-_BACKLOG = 128
+_BACKLOG = 1024
 
 
 class _Server(uvicorn.Server):
@@ -81,7 +81,8 @@ def bind_tcp(host: str, port: int) -> socket.socket:
         ApiUnavailable: it cannot be had.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio switches Nagle's algorithm off only where the protocol is named; else each answer waits 40 ms for an ACK
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))

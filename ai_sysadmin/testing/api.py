@@ -1,45 +1,61 @@
-"""Stand-ins for what the API speaks to: a chat that says what it was given, a probe, an executor's socket."""
+"""Stand-ins for what the API speaks to: a front desk that says what it was given, a probe, an executor's socket."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+from starlette.datastructures import Headers
 
 from ai_sysadmin.core.errors import AiSysadminError
-from ai_sysadmin.llm_backend import Completion, Delta, Message, ServerHealth
-from ai_sysadmin.meta_model.chat import LiveState
+from ai_sysadmin.llm_backend import Completion, ServerHealth
+from ai_sysadmin.meta_model.talk import Answered, Event, Words
+from ai_sysadmin.openai_api_server.callers import Caller
+from ai_sysadmin.openai_api_server.wire import ChatRequest, WireMessage
 
 READY = ServerHealth(state="ready", text="answers", model="tiny", context_tokens=8192, slots=2)
 
 
+class Heard(NamedTuple):
+    """One request as it came in."""
+
+    messages: tuple[WireMessage, ...]
+    asked: ChatRequest
+    caller: Caller
+    headers: Headers
+
+
 @dataclass
 class ScriptedChat:
-    """Answer with fixed pieces, ``pause_seconds`` apart; then raise ``failure`` if there is one.
+    """Answer with fixed pieces, texts or events, ``pause_seconds`` apart; then raise ``failure`` if there is one.
 
-    ``heard`` is what it was asked, with what it was told of the host; ``cancelled`` counts answers nobody waited for.
+    What is no ``Answered`` itself is followed by one. ``heard`` is what it was asked; ``cancelled`` counts answers
+    nobody waited for.
     """
 
-    pieces: Sequence[str] = ("All ", "is ", "well.")
+    pieces: Sequence[str | Event] = ("All ", "is ", "well.")
     pause_seconds: float = 0.0
     failure: Exception | None = None
-    heard: list[tuple[tuple[Message, ...], LiveState]] = field(default_factory=list)
+    heard: list[Heard] = field(default_factory=list)
     cancelled: int = 0
 
-    async def answer(self, messages: Sequence[Message], live: LiveState) -> AsyncGenerator[Delta, None]:
-        self.heard.append((tuple(messages), live))
+    async def answer(self, asked: ChatRequest, caller: Caller, headers: Headers) -> AsyncGenerator[Event, None]:
+        self.heard.append(Heard(asked.messages, asked, caller, headers))
         try:
             for piece in self.pieces:
                 await asyncio.sleep(self.pause_seconds)
-                yield Delta(text=piece)
+                yield Words(text=piece) if isinstance(piece, str) else piece
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
         if self.failure is not None:
             raise self.failure
-        whole = "".join(self.pieces)
-        yield Delta(
-            completion=Completion(text=whole, model="scripted", prompt_tokens=40, completion_tokens=len(self.pieces))
-        )
+        if not any(isinstance(piece, Answered) for piece in self.pieces):
+            yield Answered(completion=self._completion())
+
+    def _completion(self) -> Completion:
+        text = "".join(piece for piece in self.pieces if isinstance(piece, str))
+        return Completion(text=text, model="scripted", prompt_tokens=40, completion_tokens=len(self.pieces))
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from ai_sysadmin.context.knowledge.retrieval import Retrieval
 from ai_sysadmin.core.records import Trigger
 from ai_sysadmin.core.settings import Api, Settings
 from ai_sysadmin.core.symptom_kinds import SymptomKind
-from ai_sysadmin.openai_api_server.app import Knowing, build
-from ai_sysadmin.openai_api_server.keys import ensure_api_key
+from ai_sysadmin.openai_api_server.app import Knowing, Parts, build
+from ai_sysadmin.openai_api_server.gate.keys import ensure_api_key
 from ai_sysadmin.openai_api_server.server import serve, sockets
 from ai_sysadmin.stores import JournalPosition, Noticed
 from ai_sysadmin.stores.sqlite import open_stores
@@ -60,9 +60,13 @@ class Running:
 
 
 @asynccontextmanager
-async def running(tmp_path, *, chat=None, probes=None, executor=None, reindex=None):
+async def running(tmp_path, *, chat=None, probes=None, executor=None, reindex=None, embedder=None, **api):
+    limits = {"requests_per_minute": 100_000, "concurrent_answers": 1000}
     settings = Settings(
-        host_name="thishost", state_dir=tmp_path, runtime_dir=tmp_path / "run", api=Api(port=free_port())
+        host_name="thishost",
+        state_dir=tmp_path,
+        runtime_dir=tmp_path / "run",
+        api=Api(port=free_port(), **limits | api),
     )
     chat = chat or ScriptedChat()
     probes = probes or {layer: FixedHealth() for layer in ("trigger", "review", "meta")}
@@ -70,7 +74,8 @@ async def running(tmp_path, *, chat=None, probes=None, executor=None, reindex=No
         key = ensure_api_key(settings.api_key_file)
         search = Retrieval(stores.knowledge, None, None, minimum_similarity=0.2)
         knowing = Knowing(search, reindex or nothing_to_index)
-        app = build(settings, stores, chat, executor or FixedExecutor(), probes, knowing)
+        parts = Parts(settings, stores, chat, executor or FixedExecutor(), probes, knowing, embedder)
+        app = build(parts)
         with sockets(settings) as listening:
             serving = asyncio.create_task(serve(app, listening))
             try:

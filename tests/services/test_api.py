@@ -203,19 +203,15 @@ async def test_a_bug_is_500_in_shape_and_the_server_lives_on(tmp_path):
 # --- chat ----------------------------------------------------------------------------------------------------
 
 
-async def test_the_openai_package_gets_models_and_a_whole_answer(api):
-    incident = await an_incident(api)
+async def test_the_openai_package_gets_a_whole_answer(api):
     async with api.openai() as client:
-        (model,) = (await client.models.list()).data
-        assert model.id == "ai-sysadmin"
-        assert model.name == "AI sysadmin on thishost"
         answer = await client.chat.completions.create(**QUESTION)
     assert answer.choices[0].message.content == "All is well."
     assert answer.choices[0].finish_reason == "stop"
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (40, 3)
-    ((messages, live),) = api.chat.heard
-    assert [(m.role, m.content) for m in messages] == [("user", "What is wrong?")]
-    assert [i.id for i in live.incidents] == [incident.id]
+    (heard,) = api.chat.heard
+    assert [(m.role, m.content) for m in heard.messages] == [("user", "What is wrong?")]
+    assert heard.caller.name
 
 
 async def test_the_openai_package_streams(api):
@@ -287,33 +283,6 @@ async def test_a_client_that_goes_away_ends_the_answer(tmp_path, stream):
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
         await until(lambda: chat.cancelled)
-
-
-async def test_what_front_ends_send_beside_the_question_is_ignored(api):
-    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,xx"}}
-    body = {
-        "model": "whatever",
-        "stream": False,
-        "temperature": 0.7,
-        "tools": [{"type": "function", "function": {"name": "search", "parameters": {}}}],
-        "metadata": {"chat_id": "1"},
-        "messages": [
-            {"role": "developer", "content": "Be brief."},
-            {"role": "user", "content": [{"type": "text", "text": "one"}, picture], "name": "me"},
-            {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function"}]},
-            {"role": "tool", "content": "result", "tool_call_id": "1"},
-            {"role": "assistant", "content": "unfinished"},
-        ],
-    }
-    async with api.http() as http:
-        response = await http.post("/chat/completions", json=body)
-    assert response.status_code == 200
-    ((messages, _),) = api.chat.heard
-    assert [(m.role, m.content) for m in messages] == [
-        ("system", "Be brief."),
-        ("user", "one\n[image_url left out: only text is read here]"),
-        ("assistant", "unfinished"),
-    ]
 
 
 async def test_an_answer_under_way_is_finished_before_the_server_ends(tmp_path):

@@ -9,8 +9,8 @@ from ai_sysadmin.core.records import Label, Template, Trigger
 from ai_sysadmin.core.settings import Settings
 from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.openai_api_server.errors import Faulty
-from ai_sysadmin.openai_api_server.gate import changed_by, may_change
-from ai_sysadmin.openai_api_server.keys import ensure_ingest_key
+from ai_sysadmin.openai_api_server.gate.gate import changed_by, may_change
+from ai_sysadmin.openai_api_server.gate.keys import ensure_ingest_key
 from ai_sysadmin.stores import Noticed
 from tests.builders import PLACING
 from tests.services.api_harness import NOW, running

@@ -20,13 +20,13 @@ from ai_sysadmin.core.context_settings import RedactionRule
 from ai_sysadmin.core.errors import AiSysadminError, IndexUnavailable, NotFound, Refused
 from ai_sysadmin.core.knowledge import Document, DocumentKind, Found, Hit
 from ai_sysadmin.core.settings import Api, Settings
-from ai_sysadmin.openai_api_server import knowledge
 from ai_sysadmin.openai_api_server.errors import Faulty, fault_of
-from ai_sysadmin.openai_api_server.gate import Gate
-from ai_sysadmin.openai_api_server.keys import ensure_api_key
-from ai_sysadmin.openai_api_server.knowledge import reindexing
-from ai_sysadmin.openai_api_server.knowledge_views import Added, Listed, Listing, NewFile, NewNote, Reindexing
+from ai_sysadmin.openai_api_server.gate.gate import Gate
+from ai_sysadmin.openai_api_server.gate.keys import ensure_api_key
 from ai_sysadmin.openai_api_server.server import serve, sockets
+from ai_sysadmin.openai_api_server.system import knowledge
+from ai_sysadmin.openai_api_server.system.knowledge import reindexing
+from ai_sysadmin.openai_api_server.system.knowledge_views import Added, Listed, Listing, NewFile, NewNote, Reindexing
 from ai_sysadmin.stores.sqlite import open_stores
 from tests.builders import NOW
 from tests.services.api_harness import Running, free_port

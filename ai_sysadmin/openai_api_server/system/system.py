@@ -14,7 +14,7 @@ from ai_sysadmin.core.incident import State
 from ai_sysadmin.core.settings import Backend, Settings
 from ai_sysadmin.llm_backend import ServerHealth
 from ai_sysadmin.openai_api_server.errors import Fault, Faulty
-from ai_sysadmin.openai_api_server.views import (
+from ai_sysadmin.openai_api_server.system.views import (
     Actions,
     ActionView,
     BackendStatus,

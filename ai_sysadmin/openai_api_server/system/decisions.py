@@ -10,8 +10,8 @@ from ai_sysadmin.core.incident import Decided
 from ai_sysadmin.core.records import Evidence, Record
 from ai_sysadmin.core.settings import Settings
 from ai_sysadmin.openai_api_server import wire
-from ai_sysadmin.openai_api_server.gate import changed_by
-from ai_sysadmin.openai_api_server.views import Decision, DecisionView, Why
+from ai_sysadmin.openai_api_server.gate.gate import changed_by
+from ai_sysadmin.openai_api_server.system.views import Decision, DecisionView, Why
 from ai_sysadmin.stores import DecisionStore, ReadStore
 from ai_sysadmin.stores.health_store import Check, HealthStore
 

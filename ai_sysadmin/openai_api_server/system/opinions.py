@@ -10,7 +10,7 @@ from pydantic import Field
 from ai_sysadmin.core.clock import Clock
 from ai_sysadmin.core.errors import NotFound
 from ai_sysadmin.core.records import Judgement, Record, Symptom, Template
-from ai_sysadmin.openai_api_server.views import Mutes, MuteView, Templates
+from ai_sysadmin.openai_api_server.system.views import Mutes, MuteView, Templates
 from ai_sysadmin.stores import IncidentDetail, ReadStore, TemplateStore
 from ai_sysadmin.stores.opinion_store import Mute, MuteStore
 

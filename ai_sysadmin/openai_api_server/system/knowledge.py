@@ -23,8 +23,8 @@ from ai_sysadmin.core.records import Record
 from ai_sysadmin.core.settings import Settings
 from ai_sysadmin.openai_api_server import wire
 from ai_sysadmin.openai_api_server.errors import Fault, Faulty
-from ai_sysadmin.openai_api_server.gate import changed_by
-from ai_sysadmin.openai_api_server.knowledge_views import (
+from ai_sysadmin.openai_api_server.gate.gate import changed_by
+from ai_sysadmin.openai_api_server.system.knowledge_views import (
     Added,
     Listed,
     Listing,

@@ -1,0 +1,1 @@
+"""Who comes in, for what, and how often. ``gate`` asks the others: ``peers`` and ``keys``, ``origins``, ``limits``."""
