@@ -5,52 +5,23 @@ loops of all of them in one process.
 """
 
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ai_sysadmin.core.clock import Clock, SystemClock
 from ai_sysadmin.core.settings import Settings
-from ai_sysadmin.runtime.bus import SystemBus
-from ai_sysadmin.runtime.service import Heartbeat, Loop, backing_off, run_service
-from ai_sysadmin.sources.units import SystemdUnits
-from ai_sysadmin.stores.sqlite import SqliteStores, open_stores
+from ai_sysadmin.ground import Ground, Known, gathering_of, ground, known_of, model_of, toolbox_of
+from ai_sysadmin.runtime.service import Loop, backing_off, run_service
+from ai_sysadmin.stores.sqlite import SqliteStores
 
 if TYPE_CHECKING:
-    from ai_sysadmin.context.claims import Gathering
+    from ai_sysadmin.actions.client import ExecutorClient
     from ai_sysadmin.context.condition import Condition
-    from ai_sysadmin.context.knowledge.indexing import Indexer
-    from ai_sysadmin.context.knowledge.retrieval import Retrieval
-    from ai_sysadmin.llm_backend.door import OpenModel, Turn
+    from ai_sysadmin.llm_backend.door import OpenModel
+    from ai_sysadmin.openai_api_server.answers.front import Front
 
 Loops = dict[str, Loop]
-
-
-@dataclass(frozen=True)
-class Ground:
-    """What every service stands on."""
-
-    settings: Settings
-    stores: SqliteStores
-    bus: SystemBus
-    units: SystemdUnits
-    clock: Clock
-    heart: Heartbeat
-    exits: AsyncExitStack
-
-
-@asynccontextmanager
-async def ground(settings: Settings) -> AsyncIterator[Ground]:
-    """Open the store and the system bus. Raises: StoreUnavailable."""
-    clock = SystemClock()
-    async with AsyncExitStack() as exits:
-        bus = SystemBus()
-        exits.callback(bus.close)
-        stores = await exits.enter_async_context(open_stores(settings.database, settings.host_name, clock))
-        yield Ground(settings, stores, bus, SystemdUnits(bus), clock, Heartbeat(), exits)
 
 
 # --- each service's loops, in pipeline order
@@ -73,88 +44,26 @@ async def trigger_monitor_loops(on: Ground) -> Loops:
     return dict(monitor.loops())
 
 
-def _model(on: Ground, layer: str, turn: "Turn") -> "OpenModel":
-    from ai_sysadmin.llm_backend.door import open_model
-
-    backend = getattr(on.settings.backends, layer)
-    model = open_model(layer, backend, leases=on.stores.leases, turn=turn, clock=on.clock)
-    on.exits.push_async_callback(model.close)
-    return model
-
-
-@dataclass(frozen=True)
-class Known:
-    """All that is known, as it is searched, and as its index is kept in step."""
-
-    retrieval: "Retrieval"
-    indexer: "Indexer"
-
-
-def _known(on: Ground) -> Known:
-    from ai_sysadmin.context.knowledge.indexing import Indexer
-    from ai_sysadmin.context.knowledge.retrieval import Retrieval
-    from ai_sysadmin.llm_backend.door import open_embedder
-    from ai_sysadmin.stores.chroma import ChromaIndex
-
-    settings, store = on.settings.knowledge, on.stores.knowledge
-    embedder, index = open_embedder(on.settings), None
-    if embedder is not None:
-        on.exits.push_async_callback(embedder.close)
-        if settings.chroma_url:
-            index = ChromaIndex(settings.chroma_url, lambda: embedder.id)
-            on.exits.push_async_callback(index.close)
-    return Known(
-        Retrieval(store, index, embedder, minimum_similarity=settings.minimum_similarity),
-        Indexer(store, index, embedder),
-    )
-
-
-def _gathering(on: Ground, known: Known) -> "Gathering":
-    from ai_sysadmin.context.claims import Gathering
-    from ai_sysadmin.context.evidence import EvidenceSources
-    from ai_sysadmin.context.pieces.host import HostFacts
-    from ai_sysadmin.context.redact import Redactor
-    from ai_sysadmin.sources.changes.host_changes import HostChanges
-    from ai_sysadmin.sources.journal import SystemJournal
-    from ai_sysadmin.sources.sysstat import Sysstat
-
-    limits = on.settings.context
-    sources = EvidenceSources(
-        units=on.units,
-        journal=SystemJournal(),
-        redactor=Redactor(limits.redaction),
-        limits=limits,
-        metrics=on.stores.metrics,
-        sysstat=Sysstat() if limits.sysstat else None,
-        changes=HostChanges(limits.changes_directories, on.clock, limit_seconds=limits.gather_seconds, bus=on.bus),
-        past=on.stores.reader,
-        knowledge=known.retrieval,
-        documents=on.stores.knowledge,
-        host=HostFacts(on.units, on.settings.host_name),
-    )
-    return Gathering(sources, on.clock)
-
-
 async def review_model_loops(on: Ground) -> Loops:
     from ai_sysadmin.context.condition import Condition, watch
     from ai_sysadmin.review_model import daemon
     from ai_sysadmin.trigger_monitor.labels import Labeller
 
     settings, stores = on.settings.review_model, on.stores
-    model = _model(on, "review", "background")
+    model = model_of(on, "review", "background")
     condition = Condition(daemon.SERVICE, stores.notes, on.clock)
-    known = _known(on)
+    known = known_of(on)
     reviewer = daemon.Reviewer.build(
         host=on.settings.host_name,
         store=stores.reviews,
-        gathering=_gathering(on, known),
+        gathering=gathering_of(on, known),
         model=model,
         condition=condition,
         clock=on.clock,
         heart=on.heart,
         settings=settings,
     )
-    labeller = Labeller.build(stores.templates, _model(on, "trigger", "background"), stores.notes, on.clock, on.heart)
+    labeller = Labeller.build(stores.templates, model_of(on, "trigger", "background"), stores.notes, on.clock, on.heart)
     return {
         "reviews": partial(backing_off, "reviews", reviewer.review_forever),
         "review model": partial(backing_off, "review model", partial(watch, condition, model, daemon.WITHOUT_MODEL)),
@@ -188,6 +97,7 @@ def _host_review_loops(on: Ground, model: "OpenModel", condition: "Condition") -
 def _knowledge_loops(on: Ground, known: Known) -> Loops:
     from ai_sysadmin.context.knowledge import keeping
     from ai_sysadmin.context.redact import Redactor
+    from ai_sysadmin.sources.readable_files import ReadableFiles
 
     settings = on.settings.knowledge
     keeper = keeping.build(
@@ -197,6 +107,7 @@ def _knowledge_loops(on: Ground, known: Known) -> Loops:
         Redactor(on.settings.context.redaction),
         on.clock,
         on.units.failed,
+        why_never=ReadableFiles((), on.settings.tools.never_files).why_never,
     )
     keep = partial(keeping.keep_forever, keeper, known.indexer.sync, settings.index_every_seconds)
     return {"knowledge": partial(backing_off, "knowledge", keep)}
@@ -218,16 +129,24 @@ def _courier_loops(on: Ground) -> Loops:
 async def meta_model_loops(on: Ground) -> Loops:
     from ai_sysadmin.context.condition import Condition, watch
     from ai_sysadmin.meta_model import daemon
+    from ai_sysadmin.meta_model.investigate import Investigator
 
     settings = on.settings
-    model = _model(on, "meta", "background")
+    model = model_of(on, "meta", "background")
     condition = Condition(daemon.SERVICE, on.stores.notes, on.clock)
+    known = known_of(on)
     investigations = daemon.Investigations(
         host=settings.host_name,
         store=on.stores.investigations,
-        gathering=_gathering(on, _known(on)),
-        investigator=daemon.Investigator.of(
-            model, condition, on.clock, settings.meta_model, settings.review_model.max_model_calls_per_incident
+        gathering=gathering_of(on, known),
+        investigator=Investigator(
+            model=model,
+            toolbox=toolbox_of(on, known),
+            units=on.units,
+            condition=condition,
+            clock=on.clock,
+            settings=settings.meta_model,
+            output_tokens=settings.tools.output_tokens,
         ),
         clock=on.clock,
         heart=on.heart,
@@ -241,27 +160,52 @@ async def meta_model_loops(on: Ground) -> Loops:
 
 async def api_loops(on: Ground) -> Loops:
     from ai_sysadmin.actions.client import ExecutorClient
-    from ai_sysadmin.meta_model.chat import Chat
-    from ai_sysadmin.openai_api_server import app, keys, knowledge, server
+    from ai_sysadmin.openai_api_server import app, server
+    from ai_sysadmin.openai_api_server.gate import keys
+    from ai_sysadmin.openai_api_server.system import knowledge
 
     settings = on.settings
     keys.ensure_api_key(settings.api_key_file)
     keys.ensure_ingest_key(settings.ingest_key_file)
-    probes = {layer: _model(on, layer, "plain") for layer in ("trigger", "review", "meta")}
-    chat = Chat(_model(on, "meta", "foreground"), settings.meta_model.max_reply_tokens)
     executor = ExecutorClient(settings.propose_socket)
-    known = _known(on)
+    known = known_of(on)
     listening = on.exits.enter_context(server.sockets(settings))
     application = app.build(
-        settings,
-        on.stores,
-        chat,
-        executor,
-        probes,
-        app.Knowing(known.retrieval, knowledge.reindexing(known.indexer)),
-        on.clock,
+        app.Parts(
+            settings=settings,
+            stores=on.stores,
+            front=_front(on, known, executor),
+            executor=executor,
+            probes={layer: model_of(on, layer, "plain") for layer in ("trigger", "review", "meta")},
+            knowing=app.Knowing(known.retrieval, knowledge.reindexing(known.indexer)),
+            clock=on.clock,
+            embedder=known.embedder,
+        )
     )
     return {"api": partial(server.serve, application, listening)}
+
+
+def _front(on: Ground, known: Known, executor: "ExecutorClient") -> "Front":
+    """Return who answers people: chat over the meta model and its tools, small tasks by the review model."""
+    from ai_sysadmin.actions.catalogue import CATALOGUE
+    from ai_sysadmin.meta_model.chat import Chat
+    from ai_sysadmin.meta_model.proposals import Proposals
+    from ai_sysadmin.meta_model.small_tasks import SmallTasks
+    from ai_sysadmin.openai_api_server.answers.front import Front
+
+    settings, stores = on.settings, on.stores
+    proposals = Proposals(settings.host_name, stores.proposals, stores.reader, on.units, on.clock)
+    chat = Chat(
+        model=model_of(on, "meta", "foreground"),
+        fast=model_of(on, "review", "foreground"),
+        toolbox=toolbox_of(on, known),
+        settings=settings.meta_model,
+        output_tokens=settings.tools.output_tokens,
+        propose=proposals.propose,
+        actions=tuple(CATALOGUE),
+    )
+    small = SmallTasks(model_of(on, "review", "background"))
+    return Front(settings, chat, small, stores.reader, executor, on.clock)
 
 
 # --- each service as a process

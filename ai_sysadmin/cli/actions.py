@@ -13,7 +13,7 @@ from ai_sysadmin.cli.incident_page import described, proposer
 from ai_sysadmin.cli.layout import fact, heading, table, wrapped
 from ai_sysadmin.core.clock import local
 from ai_sysadmin.core.errors import ExecutorUnavailable, NotFound, Refused
-from ai_sysadmin.openai_api_server.views import Actions, ActionView
+from ai_sysadmin.openai_api_server.system.views import Actions, ActionView
 
 app = typer.Typer(help="Remedies: list, show, approve, reject.", invoke_without_command=True)
 OnlyState = Annotated[
@@ -120,7 +120,8 @@ def actions_page(found: Actions) -> str:
 
 def action_page(view: ActionView, facts: ActionFacts | None) -> str:
     """Render an action: first what the executor itself says of it, apart from it what was said by others."""
-    lines = [described(view), *fact("action", f"{view.id} for incident {view.incident_id} on {view.host}")]
+    cause = f"for incident {view.incident_id}" if view.incident_id else "asked for in chat"
+    lines = [described(view), *fact("action", f"{view.id} {cause} on {view.host}")]
     lines += fact("state", f"{view.state}{f' by {view.by}' if view.by else ''}{f': {view.text}' if view.text else ''}")
     lines += fact("proposed", local(view.at))
     lines += _facts(facts)
@@ -139,6 +140,8 @@ def _facts(facts: ActionFacts | None) -> list[str]:
         lines += fact("risk", f"{facts.ruling.risk.value} ({facts.ruling.reason})")
     for command in facts.commands:
         lines += fact("would run", " ".join(command))
+    if facts.undo:
+        lines += fact("undo", facts.undo)
     if facts.expires_in_seconds is not None:
         lines += fact("expires", f"in {facts.expires_in_seconds // 60} min")
     return lines
@@ -149,5 +152,6 @@ def decided_page(facts: ActionFacts) -> str:
     arguments = " ".join(facts.arguments.values())
     lines = wrapped(f"{facts.name} {arguments}: {facts.state}{f', {facts.text}' if facts.text else ''}", 2, "")
     if facts.state not in {"rejected", "succeeded", "failed"}:
-        lines += [f"  ai-sysadmin actions show {facts.id}", f"  ai-sysadmin incidents show {facts.incident_id}"]
+        lines.append(f"  ai-sysadmin actions show {facts.id}")
+        lines += [f"  ai-sysadmin incidents show {facts.incident_id}"] if facts.incident_id else []
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from ai_sysadmin.core.records import Record
 from ai_sysadmin.core.settings import Settings
 
 TIMEOUT_SECONDS = 10.0
-ANSWER_SECONDS = 300.0
+_BEYOND_ANSWER_SECONDS = 60.0
 Parsed = TypeVar("Parsed", bound=Record)
 
 
@@ -29,6 +29,7 @@ class Api:
 
     def __init__(self, settings: Settings) -> None:
         self._socket = settings.api_socket
+        self._answer_seconds = settings.meta_model.max_seconds + _BEYOND_ANSWER_SECONDS
 
     async def get(self, path: str, kind: type[Parsed], states: Sequence[str] = ()) -> Parsed:
         """Return what a path below ``/v1/system`` answers."""
@@ -59,18 +60,26 @@ class Api:
             raise NotFound("an id is needed, or the beginning of one")
         return await self.get(f"{collection}/{quote(name, safe='')}", kind)
 
-    async def ask(self, question: str) -> AsyncGenerator[str, None]:
-        """Yield the answer to a question as it is written."""
-        body = {"stream": True, "messages": [{"role": "user", "content": question}]}
+    async def reach(self) -> None:
+        """Make sure that somebody answers."""
+        with self._translated():
+            async with self._client(TIMEOUT_SECONDS) as client:
+                response = await client.get("/health")
+        _check(response.status_code, response.content)
+
+    async def stream(
+        self, path: str, body: Mapping[str, object], headers: Mapping[str, str]
+    ) -> AsyncGenerator[str, None]:
+        """Yield the lines of an answer's event stream as they come; ``aclose()`` hangs up."""
         with self._translated():
             async with (
-                self._client(ANSWER_SECONDS) as client,
-                client.stream("POST", "/v1/chat/completions", json=body) as response,
+                self._client(self._answer_seconds) as client,
+                client.stream("POST", path, json=body, headers=headers) as response,
             ):
                 if response.status_code != 200:
                     _check(response.status_code, await response.aread())
                 async for line in response.aiter_lines():
-                    yield delta_of(line)
+                    yield line
 
     def _client(self, seconds: float) -> httpx.AsyncClient:
         transport = httpx.AsyncHTTPTransport(uds=str(self._socket))
@@ -87,17 +96,6 @@ class Api:
             raise ApiUnavailable(f"the API broke off: {error or type(error).__name__}") from error
 
 
-def delta_of(line: str) -> str:
-    """Return the text in one line of an answer's event stream. Raises what an error frame says."""
-    data = line.removeprefix("data: ")
-    if data == line or data == "[DONE]":
-        return ""
-    frame = json.loads(data)
-    if "error" in frame:
-        raise error_of(500, frame["error"]["message"], frame["error"]["code"])
-    return "".join(choice["delta"].get("content") or "" for choice in frame["choices"])
-
-
 def _check(status: int, body: bytes) -> None:
     if status == 200:
         return
@@ -110,8 +108,8 @@ def _check(status: int, body: bytes) -> None:
 
 def error_of(status: int, message: str, code: str | None) -> AiSysadminError:
     """Return our own error for one that came over the wire."""
-    if status == 403:
+    if status == 403 or code in {"refused", "approval_required"}:
         return Refused(message)
-    if status == 404:
+    if status == 404 or code == "not_found":
         return NotFound(message)
     return Unavailable(message) if code == "unavailable" else AiSysadminError(message)

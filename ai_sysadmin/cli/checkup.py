@@ -15,8 +15,8 @@ from ai_sysadmin.core.errors import AiSysadminError, JournalUnavailable, Refused
 from ai_sysadmin.core.records import Record
 from ai_sysadmin.core.settings import Backend, Settings
 from ai_sysadmin.llm_backend.door import open_model
-from ai_sysadmin.openai_api_server.system import WITHOUT
-from ai_sysadmin.openai_api_server.views import SystemStatus
+from ai_sysadmin.openai_api_server.system.system import WITHOUT
+from ai_sysadmin.openai_api_server.system.views import SystemStatus
 from ai_sysadmin.runtime.bus import MANAGER, MANAGER_PATH, SystemBus
 from ai_sysadmin.runtime.commands import CommandMissing, CommandTimedOut, run
 from ai_sysadmin.sources.host import HostUnreadable, pressure

@@ -16,7 +16,7 @@ from ai_sysadmin.core.clock import local, since
 from ai_sysadmin.core.errors import Refused
 from ai_sysadmin.core.incident import Incident, State
 from ai_sysadmin.core.records import EvidencePack
-from ai_sysadmin.openai_api_server.views import ActionView, IncidentView
+from ai_sysadmin.openai_api_server.system.views import ActionView, IncidentView
 from ai_sysadmin.sources.units import UnitStatus
 
 MOST_LINES: Final = 24

@@ -8,7 +8,7 @@ from ai_sysadmin.cli.layout import fact, heading, table, verbatim, wrapped
 from ai_sysadmin.context.defuse import one_line
 from ai_sysadmin.core.clock import local
 from ai_sysadmin.core.records import Evidence, EvidencePack, Investigation, Review
-from ai_sysadmin.openai_api_server.views import ActionView, IncidentView
+from ai_sysadmin.openai_api_server.system.views import ActionView, IncidentView
 from ai_sysadmin.sources.units import UnitStatus
 from ai_sysadmin.stores import TimelineEntry
 
@@ -50,6 +50,8 @@ def _pending(actions: list[ActionView]) -> list[str]:
 
 def proposer(origin: str) -> str:
     """Say who proposed an action, and that a model's words are only that."""
+    if origin == "chat":
+        return "asked for in chat, in the model's words, unverified"
     return "by rule" if origin == "rules" else f"the {origin} model's words, unverified"
 
 
@@ -109,6 +111,7 @@ def _investigations(investigations: tuple[Investigation, ...]) -> list[str]:
         lines += wrapped(f"{local(each.at)}  confidence {each.confidence}, by {who(each.investigated_by)}", 4, "  ")
         lines += wrapped(f"cause: {each.cause}", 4)
         lines += wrapped(each.diagnosis, 4)
+        lines += [line for other in each.ruled_out for line in wrapped(f"ruled out: {other}", 6, "    ")]
         lines += [line for note in each.notes for line in wrapped(f"note: {note}", 6, "    ")]
     return lines
 

@@ -15,7 +15,7 @@ from ai_sysadmin.core.clock import SystemClock, local
 from ai_sysadmin.core.errors import NotFound, SystemdUnavailable
 from ai_sysadmin.core.incident import State
 from ai_sysadmin.core.records import Evidence
-from ai_sysadmin.openai_api_server.views import Decision, DecisionView, Incidents, IncidentView, Why
+from ai_sysadmin.openai_api_server.system.views import Decision, DecisionView, Incidents, IncidentView, Why
 from ai_sysadmin.runtime.bus import SystemBus
 from ai_sysadmin.sources.units import SystemdUnits, UnitStatus
 

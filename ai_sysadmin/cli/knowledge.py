@@ -25,7 +25,7 @@ from ai_sysadmin.cli.templates import quoted
 from ai_sysadmin.context.knowledge.runbooks import MOST_FILES, files_in, text_in
 from ai_sysadmin.core.errors import AiSysadminError, Refused, Unavailable
 from ai_sysadmin.core.knowledge import Document, DocumentKind, Found
-from ai_sysadmin.openai_api_server.knowledge_views import Added, Listed, Listing, NewFile, NewNote, Reindexing
+from ai_sysadmin.openai_api_server.system.knowledge_views import Added, Listed, Listing, NewFile, NewNote, Reindexing
 
 app = typer.Typer(help="What is known: runbooks, configuration, past incidents, notes.", no_args_is_help=True)
 DocumentId = Annotated[str, typer.Argument(metavar="ID", help="A document's id, or the beginning of one.")]

@@ -8,7 +8,7 @@ from ai_sysadmin.context.defuse import one_line
 from ai_sysadmin.core.clock import local
 from ai_sysadmin.core.knowledge import Document, DocumentKind, Found, Hit
 from ai_sysadmin.core.records import Record
-from ai_sysadmin.openai_api_server.knowledge_views import Added, Listed, Listing, Reindexing
+from ai_sysadmin.openai_api_server.system.knowledge_views import Added, Listed, Listing, Reindexing
 
 _SHOWN_LINES = 3
 _ADD = (

@@ -12,6 +12,7 @@ from ai_sysadmin.cli import (
     configuration,
     doctor,
     incidents,
+    keys,
     knowledge,
     models,
     mute,
@@ -20,6 +21,7 @@ from ai_sysadmin.cli import (
     templates,
     triage,
 )
+from ai_sysadmin.cli.chat import command as chat_command
 from ai_sysadmin.cli.desk import Given, Json, SettingsFile, StateDir, say
 from ai_sysadmin.cli.outcome import report
 from ai_sysadmin.core.errors import AiSysadminError
@@ -56,12 +58,14 @@ services.add_to(app)
 status.add_to(app)
 app.add_typer(incidents.app, name="incidents")
 app.add_typer(actions.app, name="actions")
+app.add_typer(keys.app, name="keys")
 app.add_typer(templates.app, name="templates")
 app.add_typer(knowledge.app, name="knowledge")
 mute.add_to(app)
 check.add_to(app)
 triage.add_to(app)
 ask.add_to(app)
+chat_command.add_to(app)
 app.add_typer(configuration.app, name="config")
 doctor.add_to(app)
 app.add_typer(models.app, name="models")

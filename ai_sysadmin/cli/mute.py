@@ -11,8 +11,8 @@ from ai_sysadmin.cli.desk import Desk, Json, SettingsFile, StateDir
 from ai_sysadmin.cli.layout import table, wrapped
 from ai_sysadmin.cli.templates import quoted
 from ai_sysadmin.core.clock import local
-from ai_sysadmin.openai_api_server.opinions import LONGEST_MUTE_SECONDS, Muting
-from ai_sysadmin.openai_api_server.views import Mutes
+from ai_sysadmin.openai_api_server.system.opinions import LONGEST_MUTE_SECONDS, Muting
+from ai_sysadmin.openai_api_server.system.views import Mutes
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _DURATION = re.compile(r"(\d{1,7})([smhdw])")

@@ -11,7 +11,7 @@ from ai_sysadmin.cli.outcome import report
 from ai_sysadmin.cli.own_units import as_documents, own_units_or_why, units_lines
 from ai_sysadmin.core.clock import since
 from ai_sysadmin.core.errors import ApiUnavailable
-from ai_sysadmin.openai_api_server.views import BackendStatus, SystemStatus
+from ai_sysadmin.openai_api_server.system.views import BackendStatus, SystemStatus
 
 
 def add_to(app: typer.Typer) -> None:

@@ -14,8 +14,8 @@ from ai_sysadmin.context.defuse import one_line
 from ai_sysadmin.core.clock import local
 from ai_sysadmin.core.errors import NotFound
 from ai_sysadmin.core.records import Judgement, Template
-from ai_sysadmin.openai_api_server.opinions import Judged
-from ai_sysadmin.openai_api_server.views import Templates
+from ai_sysadmin.openai_api_server.system.opinions import Judged
+from ai_sysadmin.openai_api_server.system.views import Templates
 
 app = typer.Typer(help="Log templates: list, show, mark.", invoke_without_command=True)
 TemplateId = Annotated[str, typer.Argument(metavar="ID", help="A template's id, or the beginning of one.")]

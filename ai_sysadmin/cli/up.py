@@ -21,7 +21,7 @@ from ai_sysadmin.cli.survey import page, survey
 from ai_sysadmin.core.errors import Refused, SettingsError
 from ai_sysadmin.core.settings import Settings
 from ai_sysadmin.llm_backend.local_servers import Serving, serving
-from ai_sysadmin.openai_api_server.keys import ensure_api_key
+from ai_sysadmin.openai_api_server.gate.keys import ensure_api_key
 from ai_sysadmin.runtime import privileges, settings_file
 from ai_sysadmin.runtime.bus import SystemBus
 from ai_sysadmin.runtime.logs import set_up

@@ -16,8 +16,8 @@ from ai_sysadmin.cli.knowledge_page import (
     where_of,
 )
 from ai_sysadmin.core.knowledge import Document, DocumentKind, Found, Hit
-from ai_sysadmin.openai_api_server.knowledge import slug
-from ai_sysadmin.openai_api_server.knowledge_views import Added, Listed, Listing, Reindexing
+from ai_sysadmin.openai_api_server.system.knowledge import slug
+from ai_sysadmin.openai_api_server.system.knowledge_views import Added, Listed, Listing, Reindexing
 from tests.builders import NOW
 
 NASTY = "\x1b[31mred\x1b[0m \u202edesrever\u202c \x07bell"

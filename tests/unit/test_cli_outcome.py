@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ai_sysadmin.cli.api import delta_of, error_of
+from ai_sysadmin.cli.api import error_of
 from ai_sysadmin.cli.outcome import exit_code, report
 from ai_sysadmin.core.errors import (
     AiSysadminError,
@@ -56,17 +56,11 @@ def test_an_error_is_a_sentence_on_stderr_and_with_json_a_document_on_stdout(cap
         (404, "not_found", NotFound),
         (503, "unavailable", Unavailable),
         (500, "unavailable", Unavailable),
+        (500, "refused", Refused),
+        (500, "approval_required", Refused),
+        (500, "not_found", NotFound),
         (400, "unknown_state", AiSysadminError),
     ],
 )
 def test_an_error_on_the_wire_is_our_own_again(status, code, kind):
     assert type(error_of(status, "text", code)) is kind
-
-
-def test_an_answers_frames_become_its_text():
-    assert delta_of('data: {"choices":[{"delta":{"content":"hi"}}]}') == "hi"
-    assert delta_of('data: {"choices":[{"delta":{}}]}') == ""
-    assert delta_of('data: {"choices":[]}') == ""
-    assert delta_of("data: [DONE]") == delta_of("") == delta_of(": ping") == ""
-    with pytest.raises(Unavailable, match="gone"):
-        delta_of('data: {"error":{"message":"gone","code":"unavailable"}}')

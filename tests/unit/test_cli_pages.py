@@ -14,7 +14,7 @@ from ai_sysadmin.core.acting import ActionRequest, Decision, Origin, Risk, Rulin
 from ai_sysadmin.core.incident import Incident, State
 from ai_sysadmin.core.records import Evidence, EvidencePack, ProposedAction, Symptom
 from ai_sysadmin.core.symptom_kinds import SymptomKind
-from ai_sysadmin.openai_api_server.views import (
+from ai_sysadmin.openai_api_server.system.views import (
     Actions,
     ActionView,
     BackendStatus,

@@ -10,8 +10,8 @@ from ai_sysadmin.cli.mute import muted_page, mutes_page, seconds_of
 from ai_sysadmin.cli.templates import said, template_page, templates_page
 from ai_sysadmin.core.records import Judgement, Label, Template
 from ai_sysadmin.core.symptom_kinds import SymptomKind
-from ai_sysadmin.openai_api_server.opinions import Muting
-from ai_sysadmin.openai_api_server.views import IncidentView, Mutes, MuteView, Templates
+from ai_sysadmin.openai_api_server.system.opinions import Muting
+from ai_sysadmin.openai_api_server.system.views import IncidentView, Mutes, MuteView, Templates
 from ai_sysadmin.stores.opinion_store import Mute
 from ai_sysadmin.stores.sqlite.placing import merged
 from tests.builders import NOW, incident, trigger

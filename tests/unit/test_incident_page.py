@@ -16,7 +16,7 @@ from ai_sysadmin.core.acting import ActionState
 from ai_sysadmin.core.incident import Incident, State
 from ai_sysadmin.core.records import Evidence, EvidencePack, Review, Symptom, Verdict
 from ai_sysadmin.core.symptom_kinds import SymptomKind
-from ai_sysadmin.openai_api_server.views import ActionView, DecisionView, IncidentView
+from ai_sysadmin.openai_api_server.system.views import ActionView, DecisionView, IncidentView
 from ai_sysadmin.sources.units import UnitStatus
 
 NOW = datetime(2026, 11, 20, 3, 4, 5, tzinfo=UTC)

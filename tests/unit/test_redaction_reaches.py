@@ -21,8 +21,8 @@ from ai_sysadmin.core.noticing_settings import TriggerMonitor as Settings
 from ai_sysadmin.core.records import JournalEntry, Template
 from ai_sysadmin.core.settings import ReviewModel
 from ai_sysadmin.core.symptom_kinds import SymptomKind
-from ai_sysadmin.openai_api_server.alerts import PATH, alerts_in, router, without_secrets
-from ai_sysadmin.openai_api_server.views import IncidentView
+from ai_sysadmin.openai_api_server.system.alerts import PATH, alerts_in, router, without_secrets
+from ai_sysadmin.openai_api_server.system.views import IncidentView
 from ai_sysadmin.review_model.daemon import Reviewer
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.stores import Cleared, Noticed
