@@ -17,7 +17,7 @@ let
 
   pythonNames = [
     "chromadb" "cryptography" "dbus-fast" "editables" "fastapi" "gguf" "hatchling" "httpx" "hypothesis" "import-linter" "mypy" "onnx" "openai"
-    "prometheus-client" "psycopg" "pydantic" "pytest" "pytest-asyncio" "rich" "systemd-python" "tenacity"
+    "prometheus-client" "prompt-toolkit" "psycopg" "pydantic" "pyjwt" "pytest" "pytest-asyncio" "rich" "schemathesis" "systemd-python" "tenacity"
     "typer" "uvicorn"
   ];
   application = attributes: package attributes.pname {
@@ -46,7 +46,7 @@ let
     };
   };
 
-  pkgs = named [ "ai-sysadmin" "llama-cpp" "coreutils" "bash" "git" "systemd" "nix" "ruff" "uv" ] // {
+  pkgs = named [ "ai-sysadmin" "llama-cpp" "coreutils" "bash" "git" "gitMinimal" "nodejs_24" "systemd" "nix" "ruff" "uv" ] // {
     inherit lib system;
     stdenv.hostPlatform = { inherit system; isLinux = true; };
     writeText = file;

@@ -28,7 +28,7 @@ SERVICE = {
     "journal": True,
     "sees init": True,
     "boot id": True,
-    "families": ["AF_UNIX", "AF_INET", "AF_INET6"],
+    "families": ["AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"],
     "sees units": True,
     "starts units": "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired",
 }

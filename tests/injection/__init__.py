@@ -1,0 +1,1 @@
+"""Hostile texts through the whole suite, with a model that does whatever it reads."""

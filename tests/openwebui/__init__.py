@@ -1,0 +1,1 @@
+"""The real Open WebUI in a real browser; `tools/test-openwebui` sets it up and runs these."""
