@@ -2,7 +2,7 @@
 # make test   everything that must hold, the quickest first
 # make lint   the first seconds of that
 
-.PHONY: run test lint bench test-crash lock
+.PHONY: run test lint bench test-crash test-openwebui lock
 
 run:
 	@exec tools/bootstrap base ai-sysadmin up $(ARGS)
@@ -20,6 +20,10 @@ bench:
 # kill every service at every stage: at least thirty times
 test-crash:
 	@exec tools/bootstrap dev python -m pytest -q tests/system/test_crash.py $(ARGS)
+
+# the real Open WebUI in a real Chromium: about a gigabyte, kept in .cache/openwebui; ARGS names scenarios
+test-openwebui:
+	@exec tools/test-openwebui $(ARGS)
 
 # pin the requirements anew; ARGS=--upgrade takes newer versions
 lock:

@@ -51,8 +51,10 @@
               onnx
               pytest
               pytest-asyncio
+              schemathesis
             ])))
             pkgs.llama-cpp
+            pkgs.nodejs_24
             pkgs.ruff
             pkgs.uv
           ];

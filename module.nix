@@ -62,7 +62,8 @@ let
     PrivateDevices = true;
     ProtectHome = "read-only";
     ReadWritePaths = [ stateDir ];
-    RestrictAddressFamilies = [ "AF_UNIX" "AF_INET" "AF_INET6" ];
+    # netlink: by it the kernel says which unit a socket belongs to, which /proc hides from other users
+    RestrictAddressFamilies = [ "AF_UNIX" "AF_INET" "AF_INET6" "AF_NETLINK" ];
     # prlimit64 is also how the C library reads a limit
     SystemCallFilter = [ "@system-service" "~@privileged @resources" "prlimit64" ];
     # the two users share one database: what one creates, the other may write
@@ -94,17 +95,22 @@ let
     };
   } extra;
 
-  # The layers that gather evidence ask Nix what two generations differ in, and sysstat for figures of the past.
-  layer = command: description: service command description {
-    path = lib.optional (config.nix.enable or true) config.nix.package
-      ++ lib.optional (config.services.sysstat.enable or false) pkgs.sysstat;
-    serviceConfig = unprivileged // lib.optionalAttrs backendsAreLocal loopbackOnly // {
+  # Who gathers evidence or looks things up asks Nix what two generations differ in, sysstat for figures of the past, and
+  # git how the configuration stands.
+  lookUps = lib.optional (config.nix.enable or true) config.nix.package
+    ++ lib.optional (config.services.sysstat.enable or false) pkgs.sysstat
+    ++ lib.optional ((cfg.settings.knowledge.configuration_repository or null) != null) pkgs.gitMinimal;
+
+  layer = command: description: mayLeave: service command description {
+    path = lookUps;
+    serviceConfig = unprivileged // lib.optionalAttrs (backendsAreLocal && !mayLeave) loopbackOnly // {
       User = "ai-sysadmin";
       Group = "ai-sysadmin";
     };
   };
 
-  # Only what the operator has it probe takes the trigger monitor off this host.
+  # Only what the operator names takes the trigger monitor, and those who use tools, off this host.
+  targetsElsewhere = probesElsewhere || (cfg.settings.tools.targets or [ ]) != [ ];
   probesElsewhere = (cfg.settings.trigger_monitor.probes or [ ]) != [ ]
     || lib.any (place: !lib.hasPrefix "/" place) (cfg.settings.trigger_monitor.certificates or [ ]);
 
@@ -369,10 +375,11 @@ in
 
     systemd.services = lib.mapAttrs' llamaServer servers // {
       ai-sysadmin-trigger-monitor = triggerMonitor;
-      ai-sysadmin-review-model = layer "review-model" "AI sysadmin: layer 3 judges";
-      ai-sysadmin-meta-model = layer "meta-model" "AI sysadmin: layer 4 investigates";
+      ai-sysadmin-review-model = layer "review-model" "AI sysadmin: layer 3 judges" false;
+      ai-sysadmin-meta-model = layer "meta-model" "AI sysadmin: layer 4 investigates" targetsElsewhere;
       ai-sysadmin-api = service "api" "AI sysadmin: the OpenAI-compatible API" {
-        serviceConfig = unprivileged // lib.optionalAttrs (backendsAreLocal && apiIsLocal) loopbackOnly // {
+        path = lookUps;
+        serviceConfig = unprivileged // lib.optionalAttrs (backendsAreLocal && apiIsLocal && !targetsElsewhere) loopbackOnly // {
           User = "ai-sysadmin-api";
           Group = "ai-sysadmin-api";
         };

@@ -5,7 +5,9 @@ python: with python; [
   fastapi
   httpx
   openai
+  prompt-toolkit
   pydantic
+  pyjwt
   rich
   systemd-python
   tenacity
