@@ -183,8 +183,9 @@ def test_a_protected_unit_needs_an_operator(scripted: Scripted, story: Story, ph
     refused = scripted.ask(f"/approve {action}", phone)
     assert "Nothing was approved" in refused.said, refused.said
     assert f"ai-sysadmin actions approve {action}" in refused.said
-    card = scripted.ask(card_answered(scripted, action, phone), phone)
-    assert "Nothing was approved" in card.said, card.said
+    shown = card_asked_for(scripted, action, phone)
+    assert cards_in(shown) == [], "no card where no key may approve"
+    assert f"ai-sysadmin actions approve {action}" in shown.said
     assert active(story, unit) == "failed"
     story.cli("actions", "approve", action, user="alice").ok()
     story.machine.eventually(lambda: active(story, unit) == "active", "an operator's yes counts", 20)
@@ -192,18 +193,29 @@ def test_a_protected_unit_needs_an_operator(scripted: Scripted, story: Story, ph
 
 def card_answered(scripted: Scripted, action: str, key: str) -> list[dict[str, Any]]:
     """Return a conversation in which an approval card, as Open WebUI is sent one, is answered with yes."""
-    tool = {"type": "function", "function": {"name": "ask_user", "parameters": {"type": "object"}}}
-    asked = [{"role": "user", "content": f"What about {action}?"}]
-    body = {"model": "ai-sysadmin", "messages": asked, "stream": True, "tools": [tool]}
-    headers = {"X-OpenWebUI-Chat-Id": "c1"}
-    shown = scripted.http(f"{API}/v1/chat/completions", key=key, body=body, headers=headers)
-    choices = [choice for frame in shown.frames() for choice in frame.get("choices", ())]
-    (call,) = [call for choice in choices for call in choice["delta"].get("tool_calls", ())]
+    (call,) = cards_in(card_asked_for(scripted, action, key))
     assert action in call["function"]["arguments"]
     yes = {"type": "option", "option_index": 1, "label": "Approve"}
     content = json.dumps({"status": "answered", "answers": {"decision": yes}})
     said = {"role": "assistant", "content": "", "tool_calls": [call]}
-    return [*asked, said, {"role": "tool", "tool_call_id": call["id"], "content": content}]
+    return [question_about(action), said, {"role": "tool", "tool_call_id": call["id"], "content": content}]
+
+
+def question_about(action: str) -> dict[str, Any]:
+    return {"role": "user", "content": f"What about {action}?"}
+
+
+def card_asked_for(scripted: Scripted, action: str, key: str) -> Answer:
+    """Ask about an action as Open WebUI would, which can show a card."""
+    tool = {"type": "function", "function": {"name": "ask_user", "parameters": {"type": "object"}}}
+    body = {"model": "ai-sysadmin", "messages": [question_about(action)], "stream": True, "tools": [tool]}
+    headers = {"X-OpenWebUI-Chat-Id": "c1"}
+    return scripted.http(f"{API}/v1/chat/completions", key=key, body=body, headers=headers)
+
+
+def cards_in(shown: Answer) -> list[dict[str, Any]]:
+    choices = [choice for frame in shown.frames() for choice in frame.get("choices", ())]
+    return [call for choice in choices for call in choice["delta"].get("tool_calls", ())]
 
 
 def test_a_revoked_key_opens_nothing(scripted: Scripted, story: Story) -> None:
