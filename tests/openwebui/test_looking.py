@@ -73,7 +73,7 @@ def test_background_work_is_small_and_looks_at_nothing(host, anna):
     assert looked_up(host) == before
     of_tasks = [body for body in host.script.asked if "### Task:" in json.dumps(body)]
     assert of_tasks == [], "the model that investigates is not asked for titles"
-    assert len(course.prompts) == 2, "one step, one answer"
+    assert len(course.prompts) == 1, "one answer, and nothing more was asked of it"
     assert message["content"] or message["output"]
 
 
