@@ -10,7 +10,8 @@ The package listing is the pipeline:
        │
     review_model     3 judge        4B model, or rules without it       → Review
        │ Escalation
-    meta_model       4 investigate  14B model; answers every chat       → Investigation
+    meta_model       4 investigate  14B model with tools (read-only     → Investigation
+       │                            look-ups); answers every chat
        │ ActionRequest (a name and typed arguments, never a command line)
     actions → executor  act         rule, approve, run, verify, revert  → Ruling, Approval, Outcome
 
