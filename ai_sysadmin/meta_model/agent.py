@@ -1,7 +1,7 @@
 """The agent: the model looks things up, one after the other, until it would rather answer or has to. One loop.
 
-It only ever reads: a tool that changes anything is not among what it is offered. Whoever asks for the answer does so
-afterwards, with the same transcript.
+Nothing that it is offered changes the host: tools read, and a proposal waits for its ruling. Where the answer was not
+given on the way, whoever asks for it does so afterwards, with the same transcript.
 """
 
 import asyncio

@@ -86,7 +86,6 @@ class InWords:
                 if delta.text and spotter.is_whole:
                     break  # the step has ended, what follows it is made up
                 if words := spotter.feed(delta.text):
-                    talk.answered = True
                     yield Words(text=words)
                 done = delta.completion or done
         talk.count(done or _estimated(talk, spotter.text))

@@ -65,7 +65,6 @@ class Showing:
         self, answer_id: str, style: Style, links: Links, *, is_data: bool = False, whole: bool = False
     ) -> None:
         self._id = answer_id
-        self._style = style
         self._quotes = style is Style.TEXT and not whole and not is_data
         self._frames = style is Style.CARDS and not whole
         self._sources = style is not Style.OFF and not is_data
