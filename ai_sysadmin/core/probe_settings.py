@@ -30,6 +30,11 @@ class _Probe(Section):
     failures: PositiveInt = Field(3, description="So many failed checks of the last `of` open an incident.")
     of: PositiveInt = Field(3, description="How many of the last checks are looked at.")
     severity: int = Field(60, ge=0, le=100, description="How much it matters that this fails, 0 to 100.")
+    units: tuple[str, ...] = Field(
+        (),
+        description="The units that it is of, or globs of them: one that fails for a single unit offers to restart it,"
+        " and after an action on any of them it must pass, or the action has failed.",
+    )
 
     @model_validator(mode="after")
     def _can_fail(self) -> "_Probe":

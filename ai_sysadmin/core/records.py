@@ -199,6 +199,7 @@ EvidenceKind = Literal[
     "dependencies",
     "changes",
     "metrics",
+    "outcomes",
     "past_incidents",
     "runbooks",
     "host",
@@ -293,10 +294,11 @@ class Investigation(Record):
     """What the meta model found out about an escalated incident.
 
     ``ruled_out`` are the other causes that were thought of, and why not. What it looked up itself is evidence like
-    any other, and cited like it.
+    any other, and cited like it. ``evidence_hash`` is that of the evidence it began with.
     """
 
     incident_id: str
+    evidence_hash: str = ""
     diagnosis: str
     cause: str
     confidence: int = Field(ge=0, le=100)

@@ -19,8 +19,11 @@ from pydantic import (
     model_validator,
 )
 
+from ai_sysadmin.core.action_settings import Actions
 from ai_sysadmin.core.context_settings import Context, Knowledge
 from ai_sysadmin.core.noticing_settings import TriggerMonitor
+from ai_sysadmin.core.notification_settings import Notifications
+from ai_sysadmin.core.policy_settings import Policy
 from ai_sysadmin.core.section import Section
 from ai_sysadmin.core.tool_settings import Tools
 
@@ -164,49 +167,6 @@ class MetaModel(Section):
     )
 
 
-class Policy(Section):
-    """What the executor may do on its own; it is read from a file that only root can write."""
-
-    approvers: tuple[str, ...] = Field(
-        (),
-        description="Who may approve through a front end that several people share: the e-mail addresses or ids in"
-        " its signed identity. Empty: whoever holds the key may.",
-    )
-    identity_secret_file: Path | None = Field(
-        None, description="The secret with which a front end signs who is asking (Open WebUI's JWT, HS256)."
-    )
-
-    protected_units: tuple[str, ...] = Field(
-        (
-            "sshd*",
-            "ssh.service",
-            "ssh.socket",
-            "systemd-*",
-            "dbus*",
-            "network*",
-            "NetworkManager*",
-            "wpa_supplicant*",
-            "polkit*",
-            "display-manager.service",
-            "gdm*",
-            "sddm*",
-            "lightdm*",
-            "docker*",
-            "podman*",
-            "libvirtd*",
-            "user@*",
-            "ai-sysadmin*",
-            "llama-*",
-            "postgresql*",
-            "chromadb*",
-            "init.scope",
-            "-.slice",
-            "-.mount",
-        ),
-        description="Unit globs; any change to them is destructive and needs an operator's own uid.",
-    )
-
-
 class Executor(Section):
     state_dir: Path = Field(
         Path("/var/lib/ai-sysadmin-executor"), description="Where the executor keeps its journal of actions."
@@ -216,8 +176,22 @@ class Executor(Section):
     )
     approval_expires_seconds: PositiveFloat = Field(3600, description="How long a proposal waits for a person.")
     action_timeout_seconds: PositiveFloat = Field(90, description="The longest that an action may run.")
+    rights: Literal["root", "polkit"] = Field(
+        "root", description="root: every action; polkit: without root, only those on units that polkit_units names."
+    )
+    polkit_units: tuple[str, ...] = Field(
+        (), description="polkit: the units, by their literal names, that may be started, restarted, reloaded and reset."
+    )
+    output_kilobytes: PositiveInt = Field(32, le=256, description="How much of what an action wrote is kept.")
+    audit_to_journal: bool = Field(
+        False, description="Write whole lines of the audit to the system journal too, not only the head's hash."
+    )
+    audit_copy: Path | None = Field(
+        None, description="A second file that each line of the audit is written to, such as one on another host's disk."
+    )
     service_users: tuple[str, ...] = Field(
-        ("ai-sysadmin", "ai-sysadmin-api"), description="The suite's own users: they may propose, never approve."
+        ("ai-sysadmin", "ai-sysadmin-api", "ai-sysadmin-build"),
+        description="The suite's own users: they may propose, never approve.",
     )
 
 
@@ -257,7 +231,9 @@ class Settings(Section):
     )
     host_name: str = Field("", description="This host's name in records; empty: the kernel's.")
     autonomy_level: Autonomy = Field(Autonomy.SUGGEST, description="How much may be done without a person.")
-    operators: tuple[str, ...] = Field((), description="Users who may approve and reject actions, besides root.")
+    operators: tuple[str, ...] = Field(
+        (), description="Users, and groups such as @wheel, who may approve and reject actions, besides root."
+    )
     state_dir: Path = Field(Path("/var/lib/ai-sysadmin"), description="Where the services keep what they remember.")
     runtime_dir: Path = Field(Path("/run/ai-sysadmin"), description="Where the suite's sockets are.")
     backends: Backends = Field(Backends(), description="Where the models are served.")
@@ -269,7 +245,9 @@ class Settings(Section):
     meta_model: MetaModel = Field(MetaModel(), description="Layer 4: investigate and talk.")
     tools: Tools = Field(Tools(), description="What the models may look at.")
     policy: Policy = Field(Policy(), description="What may be done, and to what.")
+    actions: Actions = Field(Actions(), description="What the catalogue's actions may touch.")
     executor: Executor = Field(Executor(), description="The privileged process.")
+    notifications: Notifications = Field(Notifications(), description="How a person is told.")
     api: Api = Field(Api(), description="The OpenAI-compatible API.")
 
     @model_validator(mode="after")
