@@ -5,9 +5,10 @@ Signals come on connections of their own, one for each listener, so that a liste
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from dbus_fast import BusType, Message, MessageType, Variant
 from dbus_fast.aio import MessageBus
@@ -19,6 +20,9 @@ MANAGER_PATH = "/org/freedesktop/systemd1"
 MANAGER = "org.freedesktop.systemd1.Manager"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 BUS = "org.freedesktop.DBus"
+AT_ONCE: Final = 16
+"""Calls under way on one connection. A socket's buffer takes some 240 small ones, or 16 as long as a transient unit's;
+where it takes no more, dbus_fast gives the whole connection up."""
 
 __all__ = ["BUS", "MANAGER", "MANAGER_PATH", "PROPERTIES", "SYSTEMD", "BusRefused", "Signal", "SystemBus", "Variant"]
 
@@ -47,6 +51,7 @@ class SystemBus:
         self._timeout_seconds = timeout_seconds
         self._bus: MessageBus | None = None
         self._connecting = asyncio.Lock()
+        self._room = asyncio.Semaphore(AT_ONCE)
 
     async def call(
         self,
@@ -63,7 +68,6 @@ class SystemBus:
             SystemdUnavailable: no bus, no such service, or no answer in time.
             BusRefused: the service answered with an error.
         """
-        bus = await self._connected()
         message = Message(
             destination=destination,
             path=path,
@@ -72,13 +76,18 @@ class SystemBus:
             signature=signature,
             body=list(body),
         )
-        try:
-            return await self._answer(bus, message)
-        except _Broken as error:
-            self.close()
-            raise SystemdUnavailable(f"the connection to the system bus broke: {error}") from error
+        async with self._room:
+            bus = await self._connected()
+            try:
+                return await self._answer(bus, message)
+            except _Broken as error:
+                self._leave(bus)
+                raise SystemdUnavailable(f"the connection to the system bus broke: {error}") from error
 
     async def _answer(self, bus: MessageBus, message: Message) -> list[Any]:
+        return list((await self._reply(bus, message)).body)
+
+    async def _reply(self, bus: MessageBus, message: Message) -> Message:
         who, what = message.destination, message.member
         try:
             reply = await asyncio.wait_for(bus.call(message), self._timeout_seconds)
@@ -91,7 +100,7 @@ class SystemBus:
         if reply.message_type is MessageType.ERROR:
             text = str(reply.body[0]) if reply.body else "no reason given"
             raise _refusal(reply.error_name or "", text)
-        return list(reply.body)
+        return reply
 
     async def property(self, path: str, interface: str, name: str) -> Any:
         """Return one property's bare value. Raises as ``call`` does."""
@@ -102,6 +111,28 @@ class SystemBus:
         """Return all properties of an interface as bare values. Raises as ``call`` does."""
         (variants,) = await self.call(path, PROPERTIES, "GetAll", "s", (interface,))
         return {name: variant.value for name, variant in variants.items()}
+
+    async def descriptor(
+        self, path: str, interface: str, member: str, signature: str, body: Sequence[Any], destination: str
+    ) -> int:
+        """Call a method that answers with a file descriptor; return it: the caller closes it. Raises as ``call`` does.
+
+        The call goes over a connection of its own that is gone afterwards.
+        """
+        bus = await self._connect(with_descriptors=True)
+        message = Message(destination, path, interface, member, signature=signature, body=list(body))
+        try:
+            reply = await self._reply(bus, message)
+        except _Broken as error:
+            raise SystemdUnavailable(f"the connection to the system bus broke: {error}") from error
+        finally:
+            bus.disconnect()
+        first, *others = reply.unix_fds or [-1]
+        for other in others:
+            os.close(other)
+        if first < 0:
+            raise SystemdUnavailable(f"{destination} answered {member} without a file descriptor")
+        return first
 
     @asynccontextmanager
     async def listening(
@@ -143,8 +174,8 @@ class SystemBus:
                 self._bus = await self._connect()
             return self._bus
 
-    async def _connect(self) -> MessageBus:
-        bus = MessageBus(bus_type=BusType.SYSTEM)
+    async def _connect(self, *, with_descriptors: bool = False) -> MessageBus:
+        bus = MessageBus(bus_type=BusType.SYSTEM, negotiate_unix_fd=with_descriptors)
         try:
             return await asyncio.wait_for(bus.connect(), self._timeout_seconds)
         except (OSError, TimeoutError, EOFError) as error:
@@ -153,7 +184,12 @@ class SystemBus:
     def close(self) -> None:
         """Leave the bus; the next call connects anew."""
         if self._bus is not None:
-            self._bus.disconnect()
+            self._leave(self._bus)
+
+    def _leave(self, bus: MessageBus) -> None:
+        """Leave a connection; another that was made meanwhile stays."""
+        bus.disconnect()
+        if self._bus is bus:
             self._bus = None
 
 

@@ -14,6 +14,7 @@ from ai_sysadmin.sources.unit_changes import RULES, SUBSCRIBE, Gathered, UnitCha
 from ai_sysadmin.sources.unit_changes import UNIT as _UNIT
 from ai_sysadmin.sources.unit_setup import SETUP_PROPERTIES, UnitSetup, setup_of
 
+_TAKING_ALONG = ("RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf")
 _UNIT_PROPERTIES = (
     "Id",
     "Description",
@@ -26,6 +27,10 @@ _UNIT_PROPERTIES = (
     "InactiveExitTimestamp",
     "ActiveEnterTimestamp",
     "StateChangeTimestamp",
+    "CanReload",
+    "UnitFileState",
+    "Conflicts",
+    *_TAKING_ALONG,
 )
 _OWN_PROPERTIES = {
     "service": ("Result", "ExecMainStatus", "Type", "NRestarts", "Restart"),
@@ -61,7 +66,8 @@ class UnitStatus(Record):
 
     ``exit_status`` is the main process's exit status, or the number of the signal that ended it. ``invocation``
     (hex) names one run of the unit: it changes when the unit starts again, not when it fails. ``inactive_exit_at`` is
-    when that run began.
+    when that run began. ``unit_file_state`` is such as ``enabled`` or ``static``; ``takes_along`` are the units that
+    systemd stops, or restarts, together with this one, ``conflicts`` those that it stops where this one starts.
     """
 
     name: str
@@ -80,6 +86,10 @@ class UnitStatus(Record):
     inactive_exit_at: AwareDatetime | None = None
     active_enter_at: AwareDatetime | None = None
     state_changed_at: AwareDatetime | None = None
+    can_reload: bool = False
+    unit_file_state: str = ""
+    takes_along: tuple[str, ...] = ()
+    conflicts: tuple[str, ...] = ()
 
 
 class UnitState(NamedTuple):
@@ -322,6 +332,10 @@ def status_of(asked: str, properties: Mapping[str, Any]) -> UnitStatus:
         inactive_exit_at=moment(properties.get("InactiveExitTimestamp", 0)),
         active_enter_at=moment(properties.get("ActiveEnterTimestamp", 0)),
         state_changed_at=moment(properties.get("StateChangeTimestamp", 0)),
+        can_reload=properties.get("CanReload", False),
+        unit_file_state=properties.get("UnitFileState", ""),
+        takes_along=tuple(sorted({unit for way in _TAKING_ALONG for unit in properties.get(way, ())})),
+        conflicts=tuple(properties.get("Conflicts", ())),
     )
 
 

@@ -47,6 +47,13 @@ MANAGER = {
     "InactiveExitTimestamp": 1_795_331_617_000_000,
     "ActiveEnterTimestamp": 0,
     "StateChangeTimestamp": 1_795_331_618_000_000,
+    "CanReload": True,
+    "UnitFileState": "enabled",
+    "RequiredBy": ["front.service"],
+    "RequisiteOf": [],
+    "BoundBy": ["a.service", "front.service"],
+    "ConsistsOf": ["worker.service"],
+    "Conflicts": ["shutdown.target"],
 }
 SETUP = {
     "DropInPaths": ["/etc/systemd/system/web.service.d/limits.conf"],
@@ -115,6 +122,9 @@ async def test_a_service_s_state() -> None:
     )
     assert (status.n_restarts, status.type, status.invocation) == (2, "simple", "01ab" * 8)
     assert status.active_enter_at is None
+    assert (status.can_reload, status.unit_file_state) == (True, "enabled")
+    assert status.takes_along == ("a.service", "front.service", "worker.service")
+    assert status.conflicts == ("shutdown.target",)
     assert status.inactive_exit_at == datetime.fromtimestamp(1_795_331_617, UTC)
     assert status.state_changed_at == datetime.fromtimestamp(1_795_331_618, UTC)
 
