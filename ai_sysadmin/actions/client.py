@@ -1,7 +1,8 @@
 """The executor, as everybody else sees it: a socket that answers one line per line."""
 
 import asyncio
-from collections.abc import Sequence
+import socket
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -16,20 +17,27 @@ from ai_sysadmin.actions.protocol import (
     Approve,
     DecideByKey,
     Events,
+    Explain,
+    Explained,
     Frame,
+    Halt,
+    Halted,
     ListActions,
     ListKeys,
     Propose,
+    ReadAudit,
     RegisterKey,
     Reject,
+    Resume,
     RevokeKey,
     ShowAction,
     Withdraw,
 )
-from ai_sysadmin.core.acting import ActionRequest, ExecutorEvent
+from ai_sysadmin.core.acting import ActionRequest, ExecutorEvent, Origin
 from ai_sysadmin.core.errors import AiSysadminError, ExecutorUnavailable, NotFound, Refused
 
 _MAX_ANSWER_BYTES = 8 << 20
+_QUEUE_SECONDS = 0.005
 
 
 class ExecutorClient:
@@ -103,6 +111,36 @@ class ExecutorClient:
         """Return the keys that may approve or once could, without their hashes."""
         return (await self._ask(ListKeys())).keys
 
+    async def explain(
+        self, name: str, arguments: Mapping[str, str], origin: Origin = Origin.INVESTIGATION
+    ) -> Explained:
+        """Return what would happen to an action, and why. Nothing is proposed."""
+        try:
+            frame = Explain(name=name, arguments=dict(arguments), origin=origin)
+        except ValidationError as error:
+            wrong = ", ".join(str(fault["loc"][0]) for fault in error.errors(include_input=False))
+            raise Refused(f"that is no action: its {wrong} will not do") from None
+        explained = (await self._ask(frame)).explained
+        if explained is None:
+            raise ExecutorUnavailable("the executor's answer cannot be read: is it of another version?")
+        return explained
+
+    async def halt(self, why: str) -> Halted | None:
+        """Stop: nothing is begun any more until an operator resumes."""
+        return (await self._ask(Halt(why=why[:300]))).halted
+
+    async def resume(self, why: str = "") -> Halted | None:
+        """Let actions begin again; return what still holds them, if something does."""
+        return (await self._ask(Resume(why=why[:300]))).halted
+
+    async def halted(self) -> Halted | None:
+        """Return what holds all actions; none: nothing does."""
+        return (await self._ask(ListActions())).halted
+
+    async def audit(self, since: int, most: int = 100) -> Sequence[str]:
+        """Return the lines of the audit after a line number, as they are in its file."""
+        return (await self._ask(ReadAudit(since=since, most=most))).audit
+
     async def list(self) -> Sequence[ActionFacts]:
         return (await self._ask(ListActions())).actions
 
@@ -121,7 +159,8 @@ class ExecutorClient:
         return _checked(line)
 
     async def _exchange(self, line: bytes) -> bytes:
-        reader, writer = await asyncio.open_unix_connection(self._path, limit=_MAX_ANSWER_BYTES)
+        connection = await _connected(self._path)
+        reader, writer = await asyncio.open_unix_connection(sock=connection, limit=_MAX_ANSWER_BYTES)
         try:
             writer.write(line)
             await writer.drain()
@@ -130,6 +169,23 @@ class ExecutorClient:
             writer.close()
             with suppress(OSError):
                 await writer.wait_closed()
+
+
+async def _connected(path: Path) -> socket.socket:
+    """Connect; where too many others are before us, until there is room. Raises: OSError."""
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.setblocking(False)
+        while True:
+            try:
+                connection.connect(str(path))
+            except BlockingIOError:  # asyncio itself would take it for connected
+                await asyncio.sleep(_QUEUE_SECONDS)
+            else:
+                return connection
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _checked(line: bytes) -> Answer:

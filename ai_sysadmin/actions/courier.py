@@ -22,12 +22,18 @@ WAIT_SECONDS = 5.0
 async def submit_forever(outbox: OutboxStore, executor: ExecutorClient, clock: Clock, heart: Heartbeat) -> None:
     """Hand over what is in the outbox as it comes, and take back what nobody needs any more. Raises: Unavailable."""
     while True:
+        away: Unavailable | None = None
         for request in await outbox.unsubmitted():
             with heart.within(30, "handing a request to the executor"):
-                await _submit(request, outbox, executor, clock)
+                try:
+                    await _submit(request, outbox, executor, clock)
+                except Unavailable as error:  # it may be about that one alone: the others do not wait for it
+                    away = away or error
         for request, why in await outbox.unneeded():
             with heart.within(30, "taking a request back"):
                 await _withdraw(request, why, outbox, executor, clock)
+        if away is not None:
+            raise away
         await asyncio.sleep(POLL_SECONDS)
 
 

@@ -1,20 +1,22 @@
 """What is said on the executor's sockets: one JSON object a line, one answer a line, nothing else.
 
-``propose.sock`` takes ``propose``, ``withdraw``, ``events``, ``list``, ``show``, and decisions that come with an API
-key: ``approve_by_key``, ``reject_by_key``. ``operate.sock`` takes ``approve``, ``reject``, ``list``, ``show``, and says
-which keys may approve: ``register_key``, ``revoke_key``, ``list_keys``. The executor checks who is speaking by the
-socket's peer credentials.
+``propose.sock`` takes ``propose``, ``withdraw``, ``events``, ``list``, ``show``, ``explain``, ``halt``, and decisions
+that come with an API key: ``approve_by_key``, ``reject_by_key``. ``operate.sock`` takes ``approve``, ``reject``,
+``list``, ``show``, ``explain``, ``halt``, ``resume``, ``read_audit``, and says which keys may approve:
+``register_key``, ``revoke_key``, ``list_keys``. The executor checks who is speaking by the socket's peer credentials.
 """
 
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, TypeAdapter
 
-from ai_sysadmin.core.acting import ActionRequest, ActionState, ExecutorEvent, Ruling
+from ai_sysadmin.core.acting import ActionRequest, ActionState, ExecutorEvent, Origin, Plan, Ruling
 from ai_sysadmin.core.records import Record
 
 MAX_FRAME_BYTES = 64 * 1024
 MAX_EVENTS = 100
+MAX_NUMBER = 2**63 - 1
+"""The greatest number that the journal can be asked for."""
 MAX_KEY_CHARACTERS = 512
 MAX_IDENTITY_CHARACTERS = 8192
 KEY_ID = r"^[2-9a-z]{6,16}$"
@@ -40,7 +42,7 @@ class Events(Record):
 
     do: Literal["events"] = "events"
     epoch: str = Field(max_length=64)
-    since: int = Field(ge=0)
+    since: int = Field(ge=0, le=MAX_NUMBER)
     wait_seconds: float = Field(default=0, ge=0, le=30)
 
 
@@ -97,6 +99,35 @@ class ListKeys(Record):
     do: Literal["list_keys"] = "list_keys"
 
 
+class Explain(Record):
+    """Ask what would happen to an action, and why; nothing is proposed and nothing is kept."""
+
+    do: Literal["explain"] = "explain"
+    name: str = Field(pattern=r"^[a-z_0-9]{1,64}$")
+    arguments: dict[str, str] = Field(max_length=16)
+    origin: Origin = Origin.INVESTIGATION
+
+
+class Halt(Record):
+    """Stop: nothing is begun any more until an operator says ``resume``. Everybody who may speak here may say it."""
+
+    do: Literal["halt"] = "halt"
+    why: str = Field(max_length=300)
+
+
+class Resume(Record):
+    do: Literal["resume"] = "resume"
+    why: str = Field(default="", max_length=300)
+
+
+class ReadAudit(Record):
+    """Ask for lines of the audit, as they are in its file, after a line number."""
+
+    do: Literal["read_audit"] = "read_audit"
+    since: int = Field(ge=0, le=MAX_NUMBER)
+    most: int = Field(default=100, ge=1, le=500)
+
+
 Frame = Annotated[
     Propose
     | Withdraw
@@ -108,14 +139,22 @@ Frame = Annotated[
     | DecideByKey
     | RegisterKey
     | RevokeKey
-    | ListKeys,
+    | ListKeys
+    | Explain
+    | Halt
+    | Resume
+    | ReadAudit,
     Field(discriminator="do"),
 ]
 FRAME: TypeAdapter[Frame] = TypeAdapter(Frame)
 
 
 class ActionFacts(Record):
-    """What the executor itself knows of an action: the page on which a person decides. No model text in it."""
+    """What the executor itself knows of an action: the page on which a person decides. No model text in it.
+
+    ``digest`` is what an approval is bound to. ``plan`` is none while the action is prepared. ``reminder`` is the
+    proposer's own reason to ask a person.
+    """
 
     id: str
     digest: str
@@ -125,10 +164,53 @@ class ActionFacts(Record):
     state: ActionState
     text: str
     ruling: Ruling | None
-    commands: tuple[tuple[str, ...], ...]
-    by_hand: str
-    expires_in_seconds: int | None
-    undo: str = ""
+    plan: Plan | None = None
+    expires_in_seconds: int | None = None
+    reminder: str = ""
+    output: str = ""
+
+    @property
+    def commands(self) -> tuple[tuple[str, ...], ...]:
+        return self.plan.run.commands if self.plan else ()
+
+    @property
+    def by_hand(self) -> str:
+        return self.plan.by_hand if self.plan else ""
+
+    @property
+    def undo(self) -> str:
+        return self.plan.undo if self.plan else ""
+
+
+class Explained(Record):
+    """What would happen to an action, as the executor sees the host now.
+
+    ``obstacle`` says why it cannot be done, ``warrant`` what the executor itself sees that it would mend, ``hold`` what
+    else is at work that it would get in the way of, ``breaker`` which breaker is open: each empty where there is none.
+    ``levels`` is the ruling by level of autonomy, ``autonomy`` the level that counts here; ``plan`` is none where it
+    would have to be built first.
+    """
+
+    name: str
+    arguments: dict[str, str]
+    subject: str
+    ruling: Ruling
+    levels: dict[str, Ruling]
+    autonomy: str = ""
+    obstacle: str = ""
+    warrant: str = ""
+    hold: str = ""
+    breaker: str = ""
+    plan: Plan | None = None
+    built_first: bool = False
+
+
+class Halted(Record):
+    """That nothing is begun any more: since when, by whom, why."""
+
+    by: str
+    why: str
+    at: AwareDatetime
 
 
 class ApprovalKey(Record):
@@ -152,3 +234,6 @@ class Answer(Record):
     actions: tuple[ActionFacts, ...] = ()
     events: tuple[ExecutorEvent, ...] = ()
     keys: tuple[ApprovalKey, ...] = ()
+    explained: Explained | None = None
+    halted: Halted | None = None
+    audit: tuple[str, ...] = ()
