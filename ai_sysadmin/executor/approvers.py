@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from ai_sysadmin.actions.protocol import ApprovalKey
 from ai_sysadmin.core.errors import Refused
-from ai_sysadmin.core.settings import Policy
+from ai_sysadmin.core.policy_settings import Policy
 
 WRONG_KEYS: Final = 10
 WITHIN_SECONDS: Final = 60.0

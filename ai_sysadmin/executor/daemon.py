@@ -5,15 +5,29 @@ import socket
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
+from ai_sysadmin.actions.action import Host
+from ai_sysadmin.actions.catalogue import catalogue_of
 from ai_sysadmin.core.clock import SystemClock
 from ai_sysadmin.core.errors import SettingsError
 from ai_sysadmin.core.settings import Autonomy, Settings
+from ai_sysadmin.executor.asking import Asking, Me
+from ai_sysadmin.executor.audit import Audit
+from ai_sysadmin.executor.halt import HaltSwitch
+from ai_sysadmin.executor.holds import SystemHolds
+from ai_sysadmin.executor.inhibitor import Inhibitor
 from ai_sysadmin.executor.journal import Journal
-from ai_sysadmin.executor.life import Life, Me
+from ai_sysadmin.executor.life import Life
+from ai_sysadmin.executor.looking import Looking
+from ai_sysadmin.executor.polkit import PolkitEffects
+from ai_sysadmin.executor.probing import Probing, own_program
+from ai_sysadmin.executor.retention import forget_forever
 from ai_sysadmin.executor.server import Server
-from ai_sysadmin.executor.systemd import SystemdEffects
+from ai_sysadmin.executor.sessions import LogindSessions
+from ai_sysadmin.executor.stages import Stages
+from ai_sysadmin.executor.systemd import Effects, SystemdEffects
 from ai_sysadmin.runtime.bus import SystemBus
 from ai_sysadmin.runtime.notify import listen_fds
 from ai_sysadmin.runtime.peers import user_name
@@ -34,50 +48,67 @@ async def run(settings: Settings, policy_file: Path | None = None, proposers: in
         SettingsError: others than root could have written the policy.
         StoreUnavailable: its journal cannot be opened.
     """
-    check_policy_file(policy_file, os.geteuid())
+    check_policy_file(policy_file, os.geteuid(), strictly=settings.executor.rights == "polkit")
     settings = capped(settings, os.geteuid())
-    directory = settings.executor.state_dir
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    bus, heart = SystemBus(), Heartbeat()
-    journal = Journal(directory)
+    limits = settings.executor
+    limits.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    bus, heart, clock = SystemBus(), Heartbeat(), SystemClock()
+    audit = Audit(limits.state_dir, limits.audit_copy, to_journal=limits.audit_to_journal)
+    journal = Journal(limits.state_dir, audit)
     await journal.open()
     try:
-        life = Life(
-            journal,
-            SystemdEffects(bus, settings.executor.action_timeout_seconds),
-            SystemdUnits(bus),
-            settings,
-            Me(os.geteuid(), user_name(os.geteuid()), boot_id()),
-            SystemClock(),
-            heart,
-        )
-        servers = await Server(life, journal, settings).listen(listen_fds() or bind(settings, proposers))
-        loops: Mapping[str, Loop] = {"actions": life.run, "expiry": life.expire}
+        halt = HaltSwitch(limits.state_dir)
+        stages = Stages(_effects(settings, bus), limits.action_timeout_seconds, limits.output_kilobytes * 1024)
+        probing = Probing({probe.name: probe for probe in settings.trigger_monitor.probes}, stages, own_program())
+        sessions = LogindSessions(bus)
+        host = Host(settings, SystemdUnits(bus), sessions, clock, probe=probing.probe, forget_probes=probing.forget)
+        looking = Looking(catalogue_of(settings), host, SystemHolds(bus), journal, halt, boot_id())
+        me = Me(os.geteuid(), user_name(os.geteuid()), boot_id())
+        life = Life(journal, looking, stages, Inhibitor(bus), me.boot_id, heart)
+        asking = Asking(journal, looking, me, life.due)
+        server = Server(asking, journal, halt, audit, settings, clock)
+        listening = await server.listen(listen_fds() or bind(settings, proposers))
+        loops: Mapping[str, Loop] = {
+            "actions": partial(life.run, asking),
+            "expiry": asking.expire,
+            "retention": partial(forget_forever, journal, clock, looking.remembered),
+        }
         await run_service("executor", loops, heart)
-        for server in servers:
-            server.close()
+        for each in listening:
+            each.close()
     finally:
         await journal.close()
         bus.close()
 
 
+def _effects(settings: Settings, bus: SystemBus) -> Effects:
+    if settings.executor.rights == "polkit":
+        limits = settings.executor
+        return PolkitEffects(bus, limits.polkit_units, limits.action_timeout_seconds)
+    return SystemdEffects(bus, settings.executor.action_timeout_seconds)
+
+
 def capped(settings: Settings, uid: int) -> Settings:
-    """Return the settings as an executor of this uid may use them: without root nothing runs on its own."""
+    """Return the settings as an executor of this uid may use them.
+
+    Without root nothing runs on its own, unless polkit gave it rights of its own.
+    """
     level = settings.autonomy_level
-    if uid == 0 or level not in _ORDINARY:
+    if uid == 0 or settings.executor.rights == "polkit" or level not in _ORDINARY:
         return settings
     return settings.model_copy(update={"autonomy_level": _ORDINARY[level]})
 
 
-def check_policy_file(path: Path | None, uid: int) -> None:
-    """Refuse a policy that anybody but root could have written.
+def check_policy_file(path: Path | None, uid: int, *, strictly: bool = False) -> None:
+    """Refuse a policy that anybody but root could have written; an ordinary user's own is as good, unless ``strictly``.
 
     Raises:
-        SettingsError: the file, or its directory, belongs to somebody else or is open to others.
+        SettingsError: the file, or a directory on the way to it, belongs to somebody else or is open to others.
     """
-    if uid != 0 or path is None:
+    if path is None or (uid != 0 and not strictly):
         return
-    for place in (path.resolve(), path.resolve().parent):
+    real = path.resolve()
+    for place in (real, *path.absolute().parents, *real.parents):
         status = place.stat()
         sticky = place.is_dir() and status.st_mode & stat.S_ISVTX  # nobody can replace another's file, as in /nix/store
         if status.st_uid != 0 or (status.st_mode & 0o022 and not sticky):

@@ -1,342 +1,349 @@
-"""The life of an action, from proposal to outcome.
+"""The life of an action: what is done, from what may run to its outcome.
 
-Every step reads what the journal says, does one thing, and writes what came of it; so a restarted executor takes
-each action up where it was. The one step that may not be repeated is guarded twice: the intent is on disk before the
-transient unit starts, and systemd refuses a second unit of that name. An intent whose unit systemd does not know
-(power loss, a reboot, a kill between the two) is ``unknown``: its post-check runs, the action never does again.
+Every step reads what the journal says, does one thing, and writes what came of it; so a restarted executor takes each
+action up where it was. The step that may not be repeated is guarded twice: the intent is on disk before the transient
+unit starts, and systemd refuses a second unit of that name. An intent whose unit systemd does not know (power loss, a
+reboot, a kill between the two) is ``unknown``: its post-check runs, the action never does again.
+
+    preparing → (ruled) → approved → started → ran → confirming → succeeded
+                                                └→ reverting → reverted
 """
 
 import asyncio
 import logging
-import time
-from collections import defaultdict
-from dataclasses import dataclass
-from datetime import datetime
+from contextlib import AsyncExitStack
+from typing import Final
 
-from ai_sysadmin.actions.catalogue import UnitAction, validate
-from ai_sysadmin.actions.protocol import DecideByKey
+from ai_sysadmin.actions.catalogue import AnyAction
 from ai_sysadmin.core.acting import (
-    ActionRequest,
     ActionState,
-    Approval,
     Decision,
     ExecutorEventKind,
     Outcome,
     OutcomeKind,
-    state_after,
+    Plan,
+    Risk,
 )
-from ai_sysadmin.core.clock import Clock
-from ai_sysadmin.core.errors import NotFound, Refused, Unavailable
-from ai_sysadmin.core.settings import Settings
-from ai_sysadmin.executor.approvers import Approvers, why_dead
-from ai_sysadmin.executor.decide import check_by_key, decide, decide_again, forbidden_here
+from ai_sysadmin.core.errors import AiSysadminError, Refused, Unavailable
+from ai_sysadmin.executor.asking import CHANGED, Asking, has_changed, ids
+from ai_sysadmin.executor.clearance import Clearance
+from ai_sysadmin.executor.decide import Sight
+from ai_sysadmin.executor.entry import boottime
+from ai_sysadmin.executor.holds import HoldKind
+from ai_sysadmin.executor.inhibitor import Inhibitor
 from ai_sysadmin.executor.journal import Entry, Journal
-from ai_sysadmin.executor.systemd import CannotStart, Effects
+from ai_sysadmin.executor.locks import Locks
+from ai_sysadmin.executor.looking import Looking, is_due
+from ai_sysadmin.executor.post_check import PostCheck
+from ai_sysadmin.executor.stages import Stages
+from ai_sysadmin.executor.systemd import CannotStart
 from ai_sysadmin.runtime.service import Heartbeat
-from ai_sysadmin.sources.units import Units, UnitStatus
 
 log = logging.getLogger(__name__)
-LOOK_SECONDS = 0.1
-CHECK_SECONDS = 0.25
-RETRY_SECONDS = 1.0
-MARGIN_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class Me:
-    """Who the executor runs as, and in which boot."""
-
-    uid: int
-    user: str
-    boot_id: str
-
-
-def boottime() -> float:
-    """Seconds since boot, time asleep included: what an approval's expiry counts."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+RETRY_SECONDS: Final = 1.0
+HELD_SECONDS: Final = 0.25
+MOST_HELD_SECONDS: Final = 2.0
+MARGIN_SECONDS: Final = 60.0
 
 
 class Life:
-    """All actions of this host. ``run`` has to be running for anything to be done."""
+    """All actions of this host. ``run`` has to be running for anything to be done; ``due`` hands it what may go on."""
 
     def __init__(
-        self,
-        journal: Journal,
-        effects: Effects,
-        units: Units,
-        settings: Settings,
-        me: Me,
-        clock: Clock,
-        heart: Heartbeat,
+        self, journal: Journal, looking: Looking, stages: Stages, inhibitor: Inhibitor, boot_id: str, heart: Heartbeat
     ) -> None:
         self._journal = journal
-        self._effects = effects
-        self._units = units
-        self._settings = settings
-        self._me = me
-        self._clock = clock
+        self._looking = looking
+        self._stages = stages
+        self._inhibitor = inhibitor
+        self._boot_id = boot_id
         self._heart = heart
-        self._approvers = Approvers(settings.policy)
+        self._limits = looking.host.settings.executor
+        self._post_check = PostCheck(looking, stages, self._limits.post_check_seconds)
         self._due: asyncio.Queue[str] = asyncio.Queue()
-        self._one_per_unit: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._deciding = asyncio.Lock()  # a yes and a no at the same moment: the first counts, the second is refused
+        self._locks = Locks()
+        self._beginning = asyncio.Lock()
+        self._clearance = Clearance(journal, looking)
+        self._asking: Asking | None = None
 
-    # --- what is asked of it
+    def due(self, action_id: str) -> None:
+        """Let an action go on."""
+        self._due.put_nowait(action_id)
 
-    async def propose(self, request: ActionRequest) -> Entry:
-        """Rule on a request; the same request again changes nothing. Raises: Refused, SystemdUnavailable."""
-        async with self._deciding:
-            return await self._propose(request)
-
-    async def approve(self, id_or_prefix: str, uid: int, user: str) -> Entry:
-        """Take an operator's yes. Raises: NotFound, Refused, SystemdUnavailable."""
-        async with self._deciding:
-            return await self._approve(await self._waiting(id_or_prefix), uid, user)
-
-    async def reject(self, id_or_prefix: str, user: str, why: str) -> Entry:
-        """Take an operator's no. Raises: NotFound, Refused."""
-        async with self._deciding:
-            entry = await self._waiting(id_or_prefix)
-            return await self._write(entry, ExecutorEventKind.REJECTED, f"rejected by {user}: {why}")
-
-    async def decide_by_key(self, asked: DecideByKey, uid: int) -> Entry:
-        """Take a yes or no that came with an API key. Raises: NotFound, Refused, SystemdUnavailable."""
-        async with self._deciding:
-            keys, now = await self._journal.keys(), self._clock.now()
-            by, key_id = self._approvers.identify(keys, asked.key, asked.identity, now)
-            entry = await self._journal.get(asked.id)
-            if entry is None:
-                raise NotFound(f"there is no action {asked.id!r}; `ai-sysadmin actions` lists them")
-            self._check_waits(entry)
-            check_by_key(entry.request, entry.ruling, asked.digest, approves=asked.do == "approve_by_key")
-            if asked.do == "reject_by_key":
-                why = f": {asked.why}" if asked.why else ""
-                return await self._write(entry, ExecutorEventKind.REJECTED, f"rejected by {by}{why}")
-            return await self._approve(entry, uid, by, key_id)
-
-    async def withdraw(self, action_id: str, why: str) -> Entry:
-        """Take a proposal back that still waits; anything else stays as it is. Raises: NotFound."""
-        async with self._deciding:
-            entry = await self._journal.get(action_id)
-            if entry is None:
-                raise NotFound(f"there is no action {action_id!r}")
-            if entry.state is not ActionState.PENDING:
-                return entry
-            return await self._write(entry, ExecutorEventKind.WITHDRAWN, f"not needed any more: {why}")
-
-    # --- what becomes of that
-
-    async def _propose(self, request: ActionRequest) -> Entry:
-        known = await self._journal.get(request.id)
-        if known is not None:
-            if known.request.digest != request.digest:
-                raise Refused(f"action {request.id} is known with other arguments")
-            return known
-        self._check(request)
-        action = validate(request.name, request.arguments)
-        ruling = decide(action, await self._units.status(action.unit), self._settings, request.origin)
-        entry = Entry(
-            request=request,
-            state=ActionState.PENDING,
-            text="",
-            ruling=ruling,
-            boot_id=self._me.boot_id,
-            expires_boottime=boottime() + self._settings.executor.approval_expires_seconds,
-        )
-        match ruling.decision:
-            case Decision.REFUSE:
-                return await self._write(entry, ExecutorEventKind.REFUSED, f"refused: {ruling.reason}")
-            case Decision.RECORD:
-                return await self._write(entry, ExecutorEventKind.RECORDED, f"only recorded: {ruling.reason}")
-            case Decision.ASK:
-                return await self._write(entry, ExecutorEventKind.ASKED, f"waits for a person: {ruling.reason}")
-            case Decision.RUN:
-                entry = await self._write(entry, ExecutorEventKind.APPROVED, f"runs alone: {ruling.reason}")
-                self._due.put_nowait(request.id)
-                return entry
-
-    async def _approve(self, entry: Entry, uid: int, by: str, key_id: str = "") -> Entry:
-        action = validate(entry.request.name, entry.request.arguments)
-        if (line := forbidden_here(self._me.uid, self._me.user, action, entry.ruling.risk)) is not None:
-            raise Refused(line)
-        obstacle = action.obstacle(await self._units.status(action.unit))
-        if obstacle is not None:
-            await self._write(entry, ExecutorEventKind.REFUSED, f"refused: {obstacle}")
-            raise Refused(obstacle)
-        approval = Approval(
-            action_id=entry.request.id,
-            digest=entry.request.digest,
-            by=by,
-            uid=uid,
-            at=self._clock.now(),
-            key_id=key_id,
-        )
-        entry = entry.model_copy(update={"approval": approval})
-        entry = await self._write(entry, ExecutorEventKind.APPROVED, f"approved by {by}")
-        self._due.put_nowait(entry.request.id)
-        return entry
-
-    # --- what it does
-
-    async def run(self) -> None:
+    async def run(self, asking: Asking) -> None:
         """Take up what was under way, then live every action that falls due."""
-        for action_id in await self._effects_held():
-            entry = await self._journal.get(action_id)
-            if entry is not None and entry.state.ended:
-                await self._effects.release(action_id)
-        for entry in reversed(await self._journal.entries(under_way=True)):
-            if entry.state is not ActionState.PENDING:
-                self._due.put_nowait(entry.request.id)
+        self._asking = asking
+        under_way = await self._journal.under_way()
+        await self._stages.forget_all_but({entry.request.id for entry in under_way})
+        for entry in reversed(under_way):
+            if is_due(entry):
+                if entry.state not in {ActionState.PREPARING, ActionState.APPROVED}:
+                    self._clearance.took(entry, entry.ruling)
+                self.due(entry.request.id)
         async with asyncio.TaskGroup() as living:
             while True:
                 living.create_task(self._live(await self._due.get()))
 
-    async def expire(self) -> None:
-        """Once a second, end the proposals that have waited too long."""
-        while True:
-            async with self._deciding:
-                for entry in await self._journal.entries(under_way=True):
-                    if entry.state is ActionState.PENDING and self._has_expired(entry):
-                        await self._write(entry, ExecutorEventKind.EXPIRED, "nobody decided in time")
-            await asyncio.sleep(1)
-
-    async def _effects_held(self) -> list[str]:
-        try:
-            return list(await self._effects.held())
-        except Unavailable as error:
-            log.warning("systemd is away: %s", error, extra={"event": "systemd_away"})
-            return []
+    @property
+    def _desk(self) -> Asking:
+        if self._asking is None:
+            raise AssertionError("nothing is lived before `run`")
+        return self._asking
 
     async def _live(self, action_id: str) -> None:
-        """Live one action to its end. Asked for twice, the second finds it ended."""
-        entry = await self._journal.find(action_id)
-        action = validate(entry.request.name, entry.request.arguments)
-        async with self._one_per_unit[action.unit]:
-            entry = await self._journal.find(action_id)  # as it is now: it may have been lived while we waited
-            while not entry.state.ended:
-                try:
-                    with self._heart.within(self._longest_step(action), f"action {action_id}"):
-                        entry = await self._step(entry, action)
-                except Unavailable as error:
-                    log.warning("waiting: %s", error, extra={"event": "action_waits", **_ids(entry)})
-                    await asyncio.sleep(RETRY_SECONDS)
-            await self._release(action_id)
+        """Live one action to its end, or until it waits for a person. Asked for twice, the second finds it so."""
+        async with self._locks.of(action_id):
+            entry = await self._found(action_id)
+            waited = 0
+            while is_due(entry):
+                if entry.state is ActionState.PREPARING:  # it changes nothing yet, and may take long: no lane for it
+                    entry = await self._next(entry)
+                else:
+                    async with self._locks.of(f"lane {entry.subject}"):
+                        entry = await self._in_lane(entry)
+                if is_due(entry) and entry.fault:  # what is held lets others pass: a yes does not wait behind it
+                    waited += 1
+                    await asyncio.sleep(min(HELD_SECONDS * waited, MOST_HELD_SECONDS))
+            self._clearance.left(action_id)
+            if entry.state.ended:
+                await self._stages.forget(action_id)
 
-    def _longest_step(self, action: UnitAction) -> float:
+    async def _in_lane(self, entry: Entry) -> Entry:
+        """Live an action until it ends or waits for a person; only look at it once where it may not begin yet."""
+        async with AsyncExitStack() as awake:
+            if entry.state is ActionState.APPROVED:
+                entry = await self._next(entry, awake)
+            else:  # begun before this executor was
+                await awake.enter_async_context(self._inhibitor.held(f"{entry.request.name} {entry.subject}"))
+            while is_due(entry) and entry.state is not ActionState.APPROVED:
+                entry = await self._next(entry)
+        return entry
+
+    async def _next(self, entry: Entry, awake: AsyncExitStack | None = None) -> Entry:
+        """Bring an action one step further; where something is away, wait a little. ``awake`` is left by who began."""
+        try:
+            with self._heart.within(self._longest_step(entry), f"action {entry.request.id}"):
+                return await self._step_or_stop(entry, awake or AsyncExitStack())
+        except AiSysadminError as error:  # also what systemd refused: while it goes down it does
+            log.warning("waiting: %s", error, extra={"event": "action_waits", **ids(entry)})
+            return await self._as_written(entry)
+
+    async def _step_or_stop(self, entry: Entry, awake: AsyncExitStack) -> Entry:
+        try:
+            if entry.state is ActionState.REVERTING:  # by what was written down: it needs no catalogue
+                return await self._revert(entry)
+            return await self._step(entry, self._looking.action(entry), awake)
+        except Refused as error:  # the catalogue of this version does not take it any more
+            return await self._stop(entry, str(error))
+
+    async def _stop(self, entry: Entry, why: str) -> Entry:
+        """End what cannot go on: what was not begun is refused, what cannot be checked taken back."""
+        if entry.state in {ActionState.PREPARING, ActionState.APPROVED}:
+            return await self._desk.write(entry, ExecutorEventKind.REFUSED, f"refused: {why}")
+        if entry.state is ActionState.RAN and entry.plan is not None and entry.plan.revert is not None:
+            return await self._failed(entry, f"it cannot be checked: {why}", passed=None)
+        return await self._finish(entry, OutcomeKind.UNKNOWN, f"it cannot go on: {why}")
+
+    async def _found(self, action_id: str) -> Entry:
+        """Return an action as the journal has it, and wait for the journal where it is away."""
+        while True:
+            try:
+                return await self._journal.find(action_id)
+            except Unavailable as error:
+                log.warning("waiting: %s", error, extra={"event": "action_waits", "action_id": action_id})
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _as_written(self, entry: Entry) -> Entry:
+        """Wait a little; return an action as the journal has it: what was away may have been only the audit."""
+        while True:
+            await asyncio.sleep(RETRY_SECONDS)
+            try:
+                return await self._journal.settled(entry.request.id)
+            except Unavailable as error:
+                log.warning("waiting: %s", error, extra={"event": "action_waits", **ids(entry)})
+
+    def _longest_step(self, entry: Entry) -> float:
         """Return the seconds after which an action that has not come one step further is stuck, and so are we."""
-        limits = self._settings.executor
-        return len(action.commands()) * limits.action_timeout_seconds + limits.post_check_seconds + MARGIN_SECONDS
+        if entry.state is ActionState.PREPARING or entry.plan is None:
+            return self._looking.host.settings.actions.nixos.build_seconds * 2 + MARGIN_SECONDS
+        return self._post_check.longest_step(entry.plan) + MARGIN_SECONDS
 
-    async def _step(self, entry: Entry, action: UnitAction) -> Entry:
+    async def _step(self, entry: Entry, action: AnyAction, awake: AsyncExitStack) -> Entry:
         """Do what comes next for an action, and write what came of it."""
         match entry.state:
+            case ActionState.PREPARING:
+                return await self._prepare(entry, action)
             case ActionState.APPROVED:
-                return await self._start(entry, action)
+                return await self._start(entry, action, awake)
             case ActionState.STARTED:
                 return await self._wait(entry, action)
             case ActionState.RAN:
                 return await self._verify(entry, action)
+            case ActionState.CONFIRMING:
+                return await self._confirm(entry, action)
         raise AssertionError(f"action {entry.request.id} is {entry.state}: nothing comes next")
 
-    async def _start(self, entry: Entry, action: UnitAction) -> Entry:
-        seen = await self._units.status(action.unit)
-        now = decide(action, seen, self._settings, entry.request.origin)
-        ruling = decide_again(entry.ruling, entry.approval, now, await self._lapsed(entry.approval))
-        if ruling.decision is not Decision.RUN:
-            return await self._write(entry, ExecutorEventKind.REFUSED, f"refused: {ruling.reason}")
-        intent = entry.model_copy(update={"before": seen, "boot_id": self._me.boot_id})
-        said = "; ".join(" ".join(argv) for argv in action.commands())
-        intent = await self._write(intent, ExecutorEventKind.STARTED, said)
-        about = {"AI_INCIDENT_ID": entry.request.incident_id, "AI_ACTION_ID": entry.request.id}
+    # --- before it may run
+
+    async def _prepare(self, entry: Entry, action: AnyAction) -> Entry:
+        stage = action.preparation(entry.told)
+        if stage is None:
+            return await self._desk.rule(entry)
+        if (now := self._desk.forecast(action)).decision in {Decision.REFUSE, Decision.RECORD}:
+            return await self._desk.write(entry, ExecutorEventKind.REFUSED, f"refused: {now.reason}")
+        hold = await self._looking.hold(action)
+        if hold is not None and hold.kind is HoldKind.PASSES:
+            return await self._held(entry, hold.why)
+        ended = await self._stages.run(entry.request.id, stage, _about(entry))
+        if not ended.good:
+            text = f"refused: it cannot be prepared ({stage.name}: {ended.said}): {ended.output[-1000:].strip()}"
+            return await self._desk.write(entry, ExecutorEventKind.REFUSED, text.removesuffix(": "))
+        told = (*entry.told, ended.output)
         try:
-            await self._effects.start(entry.request.id, action.commands(), about)
+            action.bind(told)
+        except Refused as error:
+            return await self._desk.write(entry, ExecutorEventKind.REFUSED, f"refused: {error}")
+        return await self._journal.keep(entry.model_copy(update={"told": told, "fault": ""}))
+
+    async def _held(self, entry: Entry, why: str) -> Entry:
+        """Leave an action as it is while something is in the way; what waited as long as a proposal may has expired."""
+        if self._desk.has_expired(entry):
+            return await self._desk.write(entry, ExecutorEventKind.EXPIRED, f"it waited too long: {why}")
+        if entry.fault != why:
+            log.info("held: %s", why, extra={"event": "action_held", **ids(entry)})
+        return entry.model_copy(update={"fault": why})
+
+    async def _start(self, entry: Entry, action: AnyAction, awake: AsyncExitStack) -> Entry:
+        if entry.approval is not None and self._desk.has_expired(entry):  # the executor was away, or the host
+            return await self._desk.write(entry, ExecutorEventKind.EXPIRED, "its approval has expired: ask again")
+        if (halted := self._looking.halted()) is not None:
+            return await self._held(entry, halted.why)
+        sight = await self._looking.sight(action)
+        if sight.hold is not None and sight.hold.kind is HoldKind.PASSES and sight.obstacle is None:
+            return await self._held(entry, sight.hold.why)
+        ruling = await self._clearance.ruling(entry, sight)
+        if ruling.decision is Decision.RUN and entry.approval is None and sight.rest is not None:
+            return await self._held(entry, sight.rest)
+        if ruling.decision is Decision.ASK:  # what was to run alone may not any more
+            return await self._desk.ask(entry, ruling, sight)
+        if has_changed(entry, sight):
+            return await self._desk.ask(entry, entry.ruling.model_copy(update={"reason": CHANGED}), sight)
+        if ruling.decision is not Decision.RUN or sight.plan is None:
+            return await self._desk.write(entry, ExecutorEventKind.REFUSED, f"refused: {ruling.reason}")
+        await awake.enter_async_context(self._inhibitor.held(f"{entry.request.name} {entry.subject}"))
+        # one at a time: what others began while this one was looked at counts too
+        async with self._beginning:
+            if sight.risk is not Risk.READ_ONLY and (why := self._clearance.in_the_way(entry, ruling)):
+                return await self._held(entry, why)
+            if (asks := await self._clearance.asks_after_all(entry, action, ruling)) is not None:
+                return await self._desk.ask(entry, asks, sight)
+            if (halted := self._looking.halted()) is not None:
+                return await self._held(entry, halted.why)
+            intent = await self._intend(entry, action, sight, sight.plan)
+            self._clearance.took(entry, ruling)
+        return await self._begin(intent, sight.plan)
+
+    async def _intend(self, entry: Entry, action: AnyAction, sight: Sight, plan: Plan) -> Entry:
+        intent = {
+            "subject": action.lane,
+            "before": sight.seen.model_dump(mode="json"),
+            "plan": plan,
+            "boot_id": self._boot_id,
+            "started_at": sight.at,
+            "started_boottime": boottime(),
+            "fault": "",
+        }
+        said = "; ".join(" ".join(argv) for argv in plan.run.commands)
+        return await self._desk.write(entry.model_copy(update=intent), ExecutorEventKind.STARTED, said)
+
+    async def _begin(self, intent: Entry, plan: Plan) -> Entry:
+        if (halted := self._looking.halted()) is not None:  # while the intent was written
+            return await self._finish(intent, OutcomeKind.FAILED, f"it was not begun: {halted.why}")
+        try:
+            await self._stages.start(intent.request.id, plan.run, _about(intent), plan.calls)
         except CannotStart as error:
             return await self._finish(intent, OutcomeKind.FAILED, f"it could not be started: {error}")
+        except Unavailable as error:  # whether it started or not shows when it is looked for
+            log.warning("systemd did not answer: %s", error, extra={"event": "action_waits", **ids(intent)})
         return intent
 
-    async def _wait(self, entry: Entry, action: UnitAction) -> Entry:
-        while (unit := await self._effects.look(entry.request.id)) is not None:
-            if not unit.running:
-                entry = entry.model_copy(update={"exit_status": unit.exit_status})
-                return await self._write(entry, ExecutorEventKind.RAN, f"exit status {unit.exit_status}")
-            await asyncio.sleep(LOOK_SECONDS)
-        problem = await self._shortfall(entry, action)
-        said = "it cannot be proved whether it ran, and it is not run again; " + (
-            f"afterwards {problem}" if problem else f"{action.unit} holds"
-        )
-        return await self._finish(entry, OutcomeKind.UNKNOWN, said, passed=problem is None)
+    # --- once its intent is written
 
-    async def _verify(self, entry: Entry, action: UnitAction) -> Entry:
-        if entry.exit_status != 0:
-            return await self._finish(entry, OutcomeKind.FAILED, f"{entry.request.name} exited {entry.exit_status}")
-        problem = await self._shortfall(entry, action)
+    async def _wait(self, entry: Entry, action: AnyAction) -> Entry:
+        plan = _plan(entry)
+        ended = await self._stages.ended(entry.request.id, plan.run)
+        if ended is None:
+            said = "it cannot be proved whether it ran, and it is not run again"
+            return await self._as_it_is(entry, action, OutcomeKind.UNKNOWN, said)
+        fault = "" if ended.good else f"{entry.request.name} {ended.said}"
+        kept = {"exit_status": ended.exit_status, "output": ended.output, "fault": fault}
+        return await self._desk.write(entry.model_copy(update=kept), ExecutorEventKind.RAN, ended.said)
+
+    async def _verify(self, entry: Entry, action: AnyAction) -> Entry:
+        plan = _plan(entry)
+        if entry.fault:
+            return await self._failed(entry, entry.fault, passed=None)
+        problem = await self._post_check.fault(action, entry.before, plan, entry.request.id)
         if problem is not None:
-            return await self._finish(entry, OutcomeKind.FAILED, f"post-check: {problem}", passed=False)
-        held = self._settings.executor.post_check_seconds
-        return await self._finish(entry, OutcomeKind.SUCCEEDED, f"{action.unit} held for {held:g} s", passed=True)
+            return await self._failed(entry, f"post-check: {problem}", passed=False)
+        if plan.confirm is None:
+            return await self._succeeded(entry, action)
+        return await self._desk.write(entry, ExecutorEventKind.CONFIRMING, f"{action.subject} held; it is made to last")
 
-    async def _shortfall(self, entry: Entry, action: UnitAction) -> str | None:
-        """Watch the unit for the whole post-check, in awake time; say what is wrong, or none."""
-        until = time.monotonic() + self._settings.executor.post_check_seconds
-        first: UnitStatus | None = None
-        while True:
-            seen = await self._units.status(action.unit)
-            first = first or seen
-            problem = action.shortfall(entry.before or first, seen)
-            if problem is None and first.active_state == "active" and seen.invocation != first.invocation:
-                problem = f"{action.unit} died and was restarted within the check"
-            if problem is not None or time.monotonic() >= until:
-                return problem
-            await asyncio.sleep(min(CHECK_SECONDS, max(0.0, until - time.monotonic())))
+    async def _confirm(self, entry: Entry, action: AnyAction) -> Entry:
+        plan = _plan(entry)
+        if plan.confirm is None or entry.boot_id != self._boot_id:
+            said = "the host restarted before it was said to last"
+            return await self._as_it_is(entry, action, OutcomeKind.UNKNOWN, said)
+        ended = await self._stages.run(entry.request.id, plan.confirm, _about(entry))
+        if not ended.good:
+            return await self._failed(entry, f"it could not be made to last: {ended.said}", passed=True)
+        return await self._succeeded(entry, action)
+
+    async def _revert(self, entry: Entry) -> Entry:
+        plan = _plan(entry)
+        if plan.revert is None or entry.boot_id != self._boot_id:
+            said = f"{entry.fault}; the host restarted before it was said to be taken back"
+            return await self._as_it_is(entry, self._looking.action(entry), OutcomeKind.FAILED, said)
+        ended = await self._stages.run(entry.request.id, plan.revert, _about(entry))
+        if ended.good:
+            return await self._finish(entry, OutcomeKind.REVERTED, f"{entry.fault}; it was taken back", passed=False)
+        said = f"{entry.fault}; taking it back failed: {ended.said}"
+        return await self._finish(entry, OutcomeKind.FAILED, said, passed=False)
+
+    async def _as_it_is(self, entry: Entry, action: AnyAction, kind: OutcomeKind, said: str) -> Entry:
+        """End an action of which nobody can say more than how things are now."""
+        problem = await self._post_check.fault(action, entry.before, _plan(entry), entry.request.id)
+        passed = problem is None and kind is not OutcomeKind.FAILED
+        now = f"afterwards {problem}" if problem else f"{action.subject} holds"
+        return await self._finish(entry, kind, f"{said}; {now}", passed=passed)
+
+    async def _failed(self, entry: Entry, fault: str, *, passed: bool | None) -> Entry:
+        if _plan(entry).revert is None:
+            return await self._finish(entry, OutcomeKind.FAILED, fault, passed=passed)
+        entry = entry.model_copy(update={"fault": fault})
+        return await self._desk.write(entry, ExecutorEventKind.REVERTING, f"{fault}; it is taken back")
+
+    async def _succeeded(self, entry: Entry, action: AnyAction) -> Entry:
+        if entry.ruling.risk is Risk.READ_ONLY:
+            return await self._finish(entry, OutcomeKind.SUCCEEDED, f"{entry.request.name} was read", passed=True)
+        seconds = self._post_check.seconds(_plan(entry))
+        said = f"{action.subject} held for {seconds:g} s" if seconds else f"{entry.request.name} ended well"
+        return await self._finish(entry, OutcomeKind.SUCCEEDED, said, passed=True)
 
     async def _finish(self, entry: Entry, kind: OutcomeKind, text: str, *, passed: bool | None = None) -> Entry:
-        outcome = Outcome(kind=kind, exit_status=entry.exit_status, post_check_passed=passed, text=text)
-        entry = entry.model_copy(update={"outcome": outcome})
-        return await self._write(entry, ExecutorEventKind.FINISHED, text)
-
-    async def _release(self, action_id: str) -> None:
-        try:
-            await self._effects.release(action_id)
-        except Unavailable as error:  # released at the next start
-            log.warning("the action's unit stays: %s", error, extra={"event": "release_failed"})
-
-    async def _lapsed(self, approval: Approval | None) -> str | None:
-        """Say why an approval by a key does not stand any more: the key was revoked before the action began."""
-        if approval is None or not approval.key_id:
-            return None
-        key = next((key for key in await self._journal.keys() if key.id == approval.key_id), None)
-        return why_dead(key, approval.at) if key else "the key that approved it is not known any more"
-
-    async def _waiting(self, id_or_prefix: str) -> Entry:
-        entry = await self._journal.find(id_or_prefix)
-        self._check_waits(entry)
-        return entry
-
-    def _check_waits(self, entry: Entry) -> None:
-        if entry.state is not ActionState.PENDING:
-            raise Refused(f"action {entry.request.id} does not wait for anybody: it is {entry.state} ({entry.text})")
-        if self._has_expired(entry):
-            raise Refused(f"action {entry.request.id} has expired")
-
-    def _check(self, request: ActionRequest) -> None:
-        if not request.id.endswith(f"-{request.digest[:6]}"):
-            raise Refused(f"action {request.id} does not carry the digest of its own arguments")
-        if request.host != self._settings.host_name:
-            raise Refused(f"action {request.id} is for {request.host}; this is {self._settings.host_name}")
-
-    def _has_expired(self, entry: Entry) -> bool:
-        return entry.boot_id != self._me.boot_id or boottime() >= entry.expires_boottime
-
-    async def _write(self, entry: Entry, kind: ExecutorEventKind, text: str) -> Entry:
-        at: datetime = self._clock.now()
-        said_now = {"text": text, "state": state_after(kind, entry.outcome)}
-        entry = await self._journal.record(entry.model_copy(update=said_now), kind, at)
-        said = {"event": f"action_{kind.value}", "action": entry.request.name, **_ids(entry)}
-        log.info(
-            "%s %s %s: %s", entry.request.name, entry.request.arguments.get("unit", ""), kind.value, text, extra=said
+        outcome = Outcome(
+            kind=kind, exit_status=entry.exit_status, post_check_passed=passed, text=text, output=entry.output
         )
-        return entry
+        return await self._desk.write(entry, ExecutorEventKind.FINISHED, text, outcome)
 
 
-def _ids(entry: Entry) -> dict[str, str]:
-    return {"incident_id": entry.request.incident_id, "action_id": entry.request.id}
+def _plan(entry: Entry) -> Plan:
+    if entry.plan is None:
+        raise Refused("its plan is not known")
+    return entry.plan
+
+
+def _about(entry: Entry) -> dict[str, str]:
+    """Return what stands with every line that an action's units write to the journal."""
+    return {"AI_INCIDENT_ID": entry.request.incident_id, "AI_ACTION_ID": entry.request.id}

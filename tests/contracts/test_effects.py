@@ -7,6 +7,6 @@ UNIT = "web.service"
 
 
 async def test_the_fake_keeps_the_contract():
-    systemd = FakeSystemd()
+    systemd = FakeSystemd(programs={"echo": lambda argv: (0, " ".join(argv[1:]) + "\n"), "false": lambda argv: (1, "")})
     systemd.add(UNIT, active="failed", result="exit-code")
     assert len(await check(systemd, systemd, UNIT)) == len(CONTRACT)

@@ -20,7 +20,7 @@ from ai_sysadmin.openai_api_server.gate.keys import hash_of
 from ai_sysadmin.runtime.peers import Peer
 from ai_sysadmin.testing.fake_systemd import FakeSystemd
 from tests.builders import HOST, NOW, UNIT, request
-from tests.services.test_executor_sockets import serving
+from tests.executing import serving
 
 KEY = "sk-the-right-one"
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -107,7 +107,7 @@ async def test_no_other_key_will_do(suite, key):
 
 
 async def test_the_digest_is_what_the_person_saw_and_the_id_is_whole(suite):
-    action, other = await suite.asked(), await suite.asked(incident_id="other2")
+    action, other = await suite.asked(), await suite.asked(unit=PROTECTED)
     with pytest.raises(Refused, match="not what was shown"):
         await suite.propose.approve_by_key(action.id, other.digest, KEY)
     for part in (action.id[:6], action.id[:-1], action.id.upper(), f"{action.id} "):
@@ -170,7 +170,7 @@ async def test_registering_again_changes_nothing_and_two_keys_have_two_names(sui
 
 async def test_keys_are_the_operators_affair(suite):
     frames = [RegisterKey(id="keyabc55", name="mine", hash=hash_of("x")), RevokeKey(id="keyabc22"), ListKeys()]
-    server = Server(None, None, suite.settings)
+    server = Server(None, None, None, None, suite.settings)
     for frame in frames:
         line = frame.model_dump_json().encode()
         assert "not taken on this socket" in (await server.answer(line, Peer(0, "root"), "propose")).message
@@ -222,6 +222,9 @@ async def test_a_journal_of_before_keeps_its_actions_and_learns_keys(tmp_path, s
         await Suite(settings, systemd).operate.reject(action.id, "no")
     with sqlite3.connect(tmp_path / "executor.db") as connection:
         connection.execute("DROP TABLE approval_keys")
+        connection.execute("DROP INDEX actions_by_start")
+        connection.execute("ALTER TABLE actions DROP COLUMN started_at")
+        connection.execute("ALTER TABLE actions RENAME COLUMN subject TO unit")
         connection.execute("PRAGMA user_version=1")
     connection.close()
     async with serving(settings, systemd):

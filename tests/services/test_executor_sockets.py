@@ -4,24 +4,21 @@ import asyncio
 import json
 import os
 import random
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 import pytest
 
 from ai_sysadmin.actions.client import ExecutorClient
 from ai_sysadmin.actions.protocol import Approve, DecideByKey, ListActions, Propose, Reject, ShowAction
-from ai_sysadmin.core.clock import SystemClock
 from ai_sysadmin.core.errors import AiSysadminError, ExecutorUnavailable, NotFound, Refused
 from ai_sysadmin.core.settings import Autonomy, Executor, Settings
-from ai_sysadmin.executor.daemon import bind, capped, check_policy_file
+from ai_sysadmin.executor.daemon import capped, check_policy_file
 from ai_sysadmin.executor.decide import why_no_operator
-from ai_sysadmin.executor.journal import Journal
-from ai_sysadmin.executor.life import Life, Me
 from ai_sysadmin.executor.server import Server
 from ai_sysadmin.runtime.peers import Peer
-from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.testing.fake_systemd import FakeSystemd
 from tests.builders import HOST, UNIT, request
+from tests.executing import serving
 
 
 @pytest.fixture
@@ -38,24 +35,6 @@ async def settings(tmp_path, systemd):
     )
     async with serving(settings, systemd):
         yield settings
-
-
-@asynccontextmanager
-async def serving(settings, systemd):
-    journal = Journal(settings.executor.state_dir)
-    await journal.open()
-    life = Life(journal, systemd, systemd, settings, Me(0, "root", "boot1"), SystemClock(), Heartbeat())
-    servers = await Server(life, journal, settings).listen(bind(settings, -1))
-    running = asyncio.create_task(life.run())
-    try:
-        yield
-    finally:
-        running.cancel()
-        with suppress(asyncio.CancelledError):
-            await running
-        for server in servers:
-            server.close()
-        await journal.close()
 
 
 @pytest.fixture
@@ -112,7 +91,7 @@ async def test_nobody_proposes_at_the_operators_door(operate):
 
 @pytest.mark.parametrize("frame", [ListActions(), ShowAction(id="abc"), Approve(id="abc"), Reject(id="abc", why="no")])
 async def test_the_operators_door_tells_a_stranger_nothing(tmp_path, settings, systemd, frame):
-    server = Server(None, None, settings)
+    server = Server(None, None, None, None, settings)
     answer = await server.answer(frame.model_dump_json().encode(), Peer(1001, "eve"), "operate")
     assert answer.error == "refused"
     assert "eve is no operator" in answer.message

@@ -8,39 +8,22 @@ import pytest
 
 from ai_sysadmin.actions.protocol import ApprovalKey, DecideByKey
 from ai_sysadmin.core.acting import Approval, OutcomeKind
-from ai_sysadmin.core.clock import SystemClock
 from ai_sysadmin.core.errors import NotFound, Refused
-from ai_sysadmin.core.settings import Autonomy, Executor, Settings
+from ai_sysadmin.core.settings import Autonomy
+from ai_sysadmin.executor.asking import Me
 from ai_sysadmin.executor.journal import Journal
-from ai_sysadmin.executor.life import Life, Me
 from ai_sysadmin.openai_api_server.gate.keys import hash_of
-from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.testing.fake_systemd import FakeSystemd
-from tests.builders import HOST, UNIT, request
-
-ROOT = Me(0, "root", "boot1")
-
-
-def settings(autonomy: Autonomy = Autonomy.SUGGEST, **executor: float) -> Settings:
-    timing = {"post_check_seconds": 0.05, **executor}
-    return Settings(host_name=HOST, autonomy_level=autonomy, executor=Executor(**timing))
+from tests import executing
+from tests.builders import UNIT, request
+from tests.executing import ROOT, Killed, failed_unit, settings_for
 
 
 @asynccontextmanager
 async def executor(tmp_path, systemd, autonomy=Autonomy.SUGGEST, me=ROOT, journal_type=Journal, **timing):
-    journal = journal_type(tmp_path)
-    await journal.open()
-    life = Life(journal, systemd, systemd, settings(autonomy, **timing), me, SystemClock(), Heartbeat())
-    running = [asyncio.create_task(life.run()), asyncio.create_task(life.expire())]
-    try:
-        yield life, journal
-    finally:
-        for task in running:
-            task.cancel()
-        for task in running:
-            with suppress(asyncio.CancelledError, Killed, BaseExceptionGroup):
-                await task
-        await journal.close()
+    settings = settings_for(autonomy, **timing)
+    async with executing.executor(tmp_path, systemd, settings, me=me, journal_type=journal_type) as it:
+        yield it.asking, it.journal
 
 
 async def ended(journal, action_id):
@@ -50,18 +33,12 @@ async def ended(journal, action_id):
     return entry
 
 
-def failed_unit(**changes) -> FakeSystemd:
-    systemd = FakeSystemd(**changes)
-    systemd.add(UNIT, active="failed", result="exit-code")
-    return systemd
-
-
 async def test_a_failed_unit_is_restarted_after_a_persons_yes(tmp_path):
     systemd, wanted = failed_unit(), request()
-    async with executor(tmp_path, systemd) as (life, journal):
-        entry = await life.propose(wanted)
+    async with executor(tmp_path, systemd) as (asking, journal):
+        entry = await asking.propose(wanted)
         assert (entry.state, systemd.starts) == ("pending", [])
-        await life.approve(wanted.id[:4], 0, "root")
+        await asking.approve(wanted.id[:4], 0, "root")
         entry = await ended(journal, wanted.id)
         assert (entry.state, entry.outcome.kind) == ("succeeded", OutcomeKind.SUCCEEDED)
         assert systemd.starts == [f"reset-failed {UNIT}", f"restart {UNIT}"]
@@ -81,8 +58,8 @@ async def test_a_failed_unit_is_restarted_after_a_persons_yes(tmp_path):
 )
 async def test_each_level_of_autonomy(tmp_path, autonomy, state, runs):
     systemd, wanted = failed_unit(), request()
-    async with executor(tmp_path, systemd, autonomy) as (life, journal):
-        entry = await life.propose(wanted)
+    async with executor(tmp_path, systemd, autonomy) as (asking, journal):
+        entry = await asking.propose(wanted)
         if runs:
             entry = await ended(journal, wanted.id)
         assert entry.state == state
@@ -92,17 +69,17 @@ async def test_each_level_of_autonomy(tmp_path, autonomy, state, runs):
 async def test_a_forged_proposal_for_a_healthy_unit_does_not_run_alone(tmp_path):
     systemd = FakeSystemd()
     systemd.add(UNIT)
-    async with executor(tmp_path, systemd, Autonomy.AUTO_SAFE) as (life, _journal):
-        assert (await life.propose(request())).state == "pending"
-        assert (await life.propose(request(name="reset_failed_unit"))).state == "refused"
+    async with executor(tmp_path, systemd, Autonomy.AUTO_SAFE) as (asking, _journal):
+        assert (await asking.propose(request())).state == "pending"
+        assert (await asking.propose(request(name="reset_failed_unit"))).state == "refused"
         assert systemd.starts == []
 
 
 async def test_the_same_request_again_changes_nothing(tmp_path):
     systemd, wanted = failed_unit(), request()
-    async with executor(tmp_path, systemd) as (life, journal):
+    async with executor(tmp_path, systemd) as (asking, journal):
         for _ in range(3):
-            await life.propose(wanted)
+            await asking.propose(wanted)
         assert len(await journal.events("", 0, 100, 0)) == 1
 
 
@@ -115,43 +92,43 @@ async def test_the_same_request_again_changes_nothing(tmp_path):
     ],
 )
 async def test_a_request_that_does_not_hold_together_is_refused(tmp_path, forged):
-    async with executor(tmp_path, failed_unit()) as (life, journal):
+    async with executor(tmp_path, failed_unit()) as (asking, journal):
         with pytest.raises(Refused):
-            await life.propose(request().model_copy(update=forged))
+            await asking.propose(request().model_copy(update=forged))
         assert await journal.entries() == ()
 
 
 async def test_an_approval_is_single_use_and_a_rejection_ends_it(tmp_path):
     systemd, wanted = failed_unit(), request()
-    async with executor(tmp_path, systemd) as (life, journal):
-        await life.propose(wanted)
-        await life.reject(wanted.id, "root", "not now")
+    async with executor(tmp_path, systemd) as (asking, journal):
+        await asking.propose(wanted)
+        await asking.reject(wanted.id, "root", "not now")
         with pytest.raises(Refused, match="rejected"):
-            await life.approve(wanted.id, 0, "root")
+            await asking.approve(wanted.id, 0, "root")
         with pytest.raises(NotFound):
-            await life.approve("zzzzzz", 0, "root")
+            await asking.approve("zzzzzz", 0, "root")
         assert systemd.starts == []
         assert (await journal.find(wanted.id)).text == "rejected by root: not now"
 
 
 async def test_what_is_mended_meanwhile_is_not_done_any_more(tmp_path):
     systemd, wanted = failed_unit(), request(name="reset_failed_unit")
-    async with executor(tmp_path, systemd) as (life, _journal):
-        await life.propose(wanted)
+    async with executor(tmp_path, systemd) as (asking, _journal):
+        await asking.propose(wanted)
         systemd.add(UNIT)
         with pytest.raises(Refused, match="not failed"):
-            await life.approve(wanted.id, 0, "root")
+            await asking.approve(wanted.id, 0, "root")
         assert systemd.starts == []
 
 
 async def test_an_approval_covers_no_more_than_the_person_saw(tmp_path):
     systemd, wanted = failed_unit(), request()
-    async with executor(tmp_path, systemd) as (life, journal):
-        await life.propose(wanted)
+    async with executor(tmp_path, systemd) as (asking, journal):
+        await asking.propose(wanted)
         entry = await journal.find(wanted.id)
         assert entry.ruling.risk == "reversible"
         systemd.add(UNIT)  # it runs again: a restart would now disrupt it
-        await life.approve(wanted.id, 0, "root")
+        await asking.approve(wanted.id, 0, "root")
         entry = await ended(journal, wanted.id)
         assert (entry.state, systemd.starts) == ("refused", [])
         assert "has become disruptive" in entry.text
@@ -159,9 +136,9 @@ async def test_an_approval_covers_no_more_than_the_person_saw(tmp_path):
 
 async def test_a_restart_that_does_not_hold_is_a_failure(tmp_path):
     systemd, wanted = failed_unit(stubborn={UNIT}), request()
-    async with executor(tmp_path, systemd) as (life, journal):
-        await life.propose(wanted)
-        await life.approve(wanted.id, 0, "root")
+    async with executor(tmp_path, systemd) as (asking, journal):
+        await asking.propose(wanted)
+        await asking.approve(wanted.id, 0, "root")
         entry = await ended(journal, wanted.id)
         assert entry.state == "failed"
         assert entry.outcome.post_check_passed is False
@@ -169,9 +146,9 @@ async def test_a_restart_that_does_not_hold_is_a_failure(tmp_path):
 
 async def test_a_unit_that_dies_within_the_check_is_a_failure(tmp_path):
     systemd, wanted = failed_unit(), request()
-    async with executor(tmp_path, systemd, post_check_seconds=1.0) as (life, journal):
-        await life.propose(wanted)
-        await life.approve(wanted.id, 0, "root")
+    async with executor(tmp_path, systemd, post_check_seconds=1.0) as (asking, journal):
+        await asking.propose(wanted)
+        await asking.approve(wanted.id, 0, "root")
         while (await journal.find(wanted.id)).state != "ran":
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.3)
@@ -183,11 +160,11 @@ async def test_a_unit_that_dies_within_the_check_is_a_failure(tmp_path):
 
 async def test_nobody_decides_in_time(tmp_path):
     systemd, wanted = failed_unit(), request()
-    async with executor(tmp_path, systemd, approval_expires_seconds=0.01) as (life, journal):
-        await life.propose(wanted)
+    async with executor(tmp_path, systemd, approval_expires_seconds=0.01) as (asking, journal):
+        await asking.propose(wanted)
         assert (await ended(journal, wanted.id)).state == "expired"
         with pytest.raises(Refused):
-            await life.approve(wanted.id, 0, "root")
+            await asking.approve(wanted.id, 0, "root")
 
 
 class SlowSystemd(FakeSystemd):
@@ -201,13 +178,13 @@ class SlowSystemd(FakeSystemd):
 async def test_a_yes_and_a_no_at_the_same_moment_are_one_decision(tmp_path):
     systemd, wanted = SlowSystemd(), request()
     systemd.add(UNIT, active="failed", result="exit-code")
-    async with executor(tmp_path, systemd) as (life, journal):
-        await asyncio.gather(life.propose(wanted), life.propose(wanted))
+    async with executor(tmp_path, systemd) as (asking, journal):
+        await asyncio.gather(asking.propose(wanted), asking.propose(wanted))
         assert len(await journal.events("", 0, 100, 0)) == 1
         decided = await asyncio.gather(
-            life.approve(wanted.id, 0, "root"),
-            life.reject(wanted.id, "root", "no"),
-            life.approve(wanted.id, 0, "root"),
+            asking.approve(wanted.id, 0, "root"),
+            asking.reject(wanted.id, "root", "no"),
+            asking.approve(wanted.id, 0, "root"),
             return_exceptions=True,
         )
         assert [isinstance(each, Refused) for each in decided] == [False, True, True]
@@ -217,42 +194,37 @@ async def test_a_yes_and_a_no_at_the_same_moment_are_one_decision(tmp_path):
 
 async def test_an_action_that_falls_due_twice_is_lived_once(tmp_path):
     systemd, wanted = failed_unit(), request()
-    journal = Journal(tmp_path)
-    await journal.open()
-    life = Life(journal, systemd, systemd, settings(Autonomy.AUTO_SAFE), ROOT, SystemClock(), Heartbeat())
-    await life.propose(wanted)  # before the loop takes up what is under way: it is told of this one twice
-    running = asyncio.create_task(life.run())
-    assert (await ended(journal, wanted.id)).state == "succeeded"
-    await asyncio.sleep(0.3)
-    assert systemd.starts.count(f"restart {UNIT}") == 1
-    assert [event.kind for event in await journal.events("", 0, 100, 0)].count("started") == 1
-    running.cancel()
-    with suppress(asyncio.CancelledError):
-        await running
-    await journal.close()
+    settings = settings_for(Autonomy.AUTO_SAFE)
+    async with executing.executor(tmp_path, systemd, settings, begins=False) as it:
+        await it.asking.propose(wanted)  # before the loop takes up what is under way: it is told of this one twice
+        it.begin()
+        assert (await it.ended(wanted.id)).state == "succeeded"
+        await asyncio.sleep(0.3)
+        assert systemd.starts.count(f"restart {UNIT}") == 1
+        assert [event.kind for event in await it.journal.events("", 0, 100, 0)].count("started") == 1
 
 
 async def test_what_nobody_needs_any_more_is_taken_back_while_it_waits(tmp_path):
     systemd, wanted, other = failed_unit(), request(), request("other1")
-    async with executor(tmp_path, systemd) as (life, journal):
-        await life.propose(wanted)
-        assert (await life.withdraw(wanted.id, "it runs again")).state == "withdrawn"
+    async with executor(tmp_path, systemd) as (asking, journal):
+        await asking.propose(wanted)
+        assert (await asking.withdraw(wanted.id, "it runs again")).state == "withdrawn"
         with pytest.raises(Refused, match="not needed any more: it runs again"):
-            await life.approve(wanted.id, 0, "root")
-        await life.propose(other)
-        await life.approve(other.id, 0, "root")
-        assert (await life.withdraw(other.id, "too late")).state != "withdrawn"
+            await asking.approve(wanted.id, 0, "root")
+        await asking.propose(other)
+        await asking.approve(other.id, 0, "root")
+        assert (await asking.withdraw(other.id, "too late")).state != "withdrawn"
         assert (await ended(journal, other.id)).state == "succeeded"
         with pytest.raises(NotFound):
-            await life.withdraw("aaaaaa-000000", "never was")
+            await asking.withdraw("aaaaaa-000000", "never was")
 
 
 async def test_without_root_it_says_the_line_that_could(tmp_path):
     systemd, wanted = failed_unit(), request()
-    async with executor(tmp_path, systemd, me=Me(1000, "ada", "boot1")) as (life, journal):
-        await life.propose(wanted)
+    async with executor(tmp_path, systemd, me=Me(1000, "ada", "boot1")) as (asking, journal):
+        await asking.propose(wanted)
         with pytest.raises(Refused, match=f"runs as ada.*sudo systemctl restart -- {UNIT}"):
-            await life.approve(wanted.id, 1000, "ada")
+            await asking.approve(wanted.id, 1000, "ada")
         assert (await journal.find(wanted.id)).state == "pending"
 
 
@@ -268,26 +240,20 @@ def by_key(asked, do="approve_by_key"):
 
 @asynccontextmanager
 async def approved_by_key(tmp_path, systemd):
-    """Have an action approved with a key by an executor that does not run yet; give its journal and its life."""
-    journal = Journal(tmp_path)
-    await journal.open()
-    await journal.register(KEY)
-    life = Life(journal, systemd, systemd, settings(), ROOT, SystemClock(), Heartbeat())
+    """Have an action approved with a key by an executor that does not run yet; give its journal and its asking."""
     wanted = request()
-    await life.propose(wanted)
-    await life.decide_by_key(by_key(wanted), 990)
-    yield journal, life, wanted
-    running = asyncio.create_task(life.run())
-    await ended(journal, wanted.id)
-    running.cancel()
-    with suppress(asyncio.CancelledError):
-        await running
-    await journal.close()
+    async with executing.executor(tmp_path, systemd, begins=False) as it:
+        await it.journal.register(KEY)
+        await it.asking.propose(wanted)
+        await it.asking.decide_by_key(by_key(wanted), 990)
+        yield it.journal, it.asking, wanted
+        it.begin()
+        await it.ended(wanted.id)
 
 
 async def test_a_key_revoked_before_the_action_begins_has_approved_nothing(tmp_path):
     systemd = failed_unit()
-    async with approved_by_key(tmp_path, systemd) as (journal, _life, wanted):
+    async with approved_by_key(tmp_path, systemd) as (journal, _asking, wanted):
         await journal.revoke(KEY.id, "root", datetime.now(UTC))
     assert systemd.starts == []
     async with executor(tmp_path, systemd) as (_again, journal):
@@ -303,33 +269,33 @@ async def test_a_keys_yes_covers_no_more_than_was_seen(tmp_path):
 
 
 async def test_a_yes_by_key_is_remembered_with_the_key_and_who_brought_it(tmp_path):
-    async with approved_by_key(tmp_path, failed_unit()) as (journal, life, wanted):
+    async with approved_by_key(tmp_path, failed_unit()) as (journal, asking, wanted):
         approval = (await journal.find(wanted.id)).approval
         assert Approval.model_validate(approval.model_dump(exclude={"key_id"})).key_id == ""  # as it was once written
         assert (approval.by, approval.uid, approval.key_id) == ("key phone", 990, KEY.id)
         with pytest.raises(Refused, match="does not wait"):
-            await life.decide_by_key(by_key(wanted, "reject_by_key"), 990)
+            await asking.decide_by_key(by_key(wanted, "reject_by_key"), 990)
 
 
 async def test_a_key_decides_nothing_too_late(tmp_path):
     wanted = request()
-    async with executor(tmp_path, failed_unit(), approval_expires_seconds=0.01) as (life, journal):
+    async with executor(tmp_path, failed_unit(), approval_expires_seconds=0.01) as (asking, journal):
         await journal.register(KEY)
-        await life.propose(wanted)
+        await asking.propose(wanted)
         await asyncio.sleep(0.02)
         with pytest.raises(Refused, match="expired"):
-            await life.decide_by_key(by_key(wanted), 990)
+            await asking.decide_by_key(by_key(wanted), 990)
 
 
 async def test_a_yes_and_a_no_by_key_at_the_same_moment_are_one_decision(tmp_path):
     systemd, wanted = SlowSystemd(), request()
     systemd.add(UNIT, active="failed", result="exit-code")
-    async with executor(tmp_path, systemd) as (life, journal):
+    async with executor(tmp_path, systemd) as (asking, journal):
         await journal.register(KEY)
-        await life.propose(wanted)
+        await asking.propose(wanted)
         decided = await asyncio.gather(
-            *(life.decide_by_key(by_key(wanted, f"{word}_by_key"), 990) for word in ("approve", "reject", "approve")),
-            life.approve(wanted.id, 0, "root"),
+            *(asking.decide_by_key(by_key(wanted, f"{word}_by_key"), 990) for word in ("approve", "reject", "approve")),
+            asking.approve(wanted.id, 0, "root"),
             return_exceptions=True,
         )
         assert [isinstance(each, Refused) for each in decided] == [False, True, True, True]
@@ -338,10 +304,6 @@ async def test_a_yes_and_a_no_by_key_at_the_same_moment_are_one_decision(tmp_pat
 
 
 # --- stopped at every step
-
-
-class Killed(BaseException):
-    """The process was killed here."""
 
 
 class DyingJournal(Journal):
@@ -365,8 +327,8 @@ class DyingSystemd(FakeSystemd):
 
     dies = False
 
-    async def start(self, action_id, commands, about):
-        await super().start(action_id, commands, about)
+    async def start(self, unit_id, stage, about, calls=()):
+        await super().start(unit_id, stage, about, calls)
         if self.dies:
             self.dies = False
             raise Killed
@@ -381,18 +343,18 @@ async def test_killed_at_every_write_it_ends_once(tmp_path, point, rebooted):
     systemd, wanted = failed_unit(), request()
     DyingJournal.dies_at, DyingJournal.writes = point, 0
     with suppress(Killed, BaseExceptionGroup, TimeoutError):
-        async with executor(tmp_path, systemd, journal_type=DyingJournal) as (life, journal):
-            await life.propose(wanted)
-            await life.approve(wanted.id, 0, "root")
+        async with executor(tmp_path, systemd, journal_type=DyingJournal) as (asking, journal):
+            await asking.propose(wanted)
+            await asking.approve(wanted.id, 0, "root")
             async with asyncio.timeout(0.5):
                 await ended(journal, wanted.id)
     if rebooted:
         systemd.reboot()
-    async with executor(tmp_path, systemd) as (life, journal):
-        entry = await life.propose(wanted)
+    async with executor(tmp_path, systemd) as (asking, journal):
+        entry = await asking.propose(wanted)
         if entry.state == "pending":
             with suppress(Refused):
-                await life.approve(wanted.id, 0, "root")
+                await asking.approve(wanted.id, 0, "root")
         entry = await ended(journal, wanted.id)
         assert systemd.starts.count(f"restart {UNIT}") <= 1
         assert entry.state in {"succeeded", "unknown"}
@@ -408,13 +370,16 @@ async def test_killed_after_the_start_it_re_adopts_what_runs(tmp_path):
     systemd.add(UNIT, active="failed", result="exit-code")
     systemd.dies = True
     with suppress(Killed, BaseExceptionGroup, TimeoutError):
-        async with executor(tmp_path, systemd) as (life, journal):
-            await life.propose(wanted)
-            await life.approve(wanted.id, 0, "root")
+        async with executor(tmp_path, systemd) as (asking, journal):
+            await asking.propose(wanted)
+            await asking.approve(wanted.id, 0, "root")
             async with asyncio.timeout(0.5):
                 await ended(journal, wanted.id)
-    async with executor(tmp_path, systemd) as (_life, journal):
+    async with executor(tmp_path, systemd) as (_asking, journal):
         entry = await ended(journal, wanted.id)
+        async with asyncio.timeout(5):  # it is released once the outcome is on record
+            while systemd.actions:
+                await asyncio.sleep(0.01)
     assert entry.state == "succeeded"
     assert systemd.starts.count(f"restart {UNIT}") == 1
     assert systemd.actions == {}  # released once the outcome was on record
