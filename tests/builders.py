@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ai_sysadmin.core.acting import ActionRequest, ExecutorEvent, ExecutorEventKind, Origin, Outcome, OutcomeKind
-from ai_sysadmin.core.incident import Incident, attach, open_incident
+from ai_sysadmin.core.incident import Incident
+from ai_sysadmin.core.incident_triggers import attach, open_incident
 from ai_sysadmin.core.records import EvidencePack, Investigation, ProposedAction, Review, Trigger, Verdict
 from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.stores import Placing

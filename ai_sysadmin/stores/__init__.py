@@ -1,7 +1,7 @@
 """What is remembered, as small protocols of domain verbs; each verb is one transaction.
 
 Implementations: ``stores.sqlite`` (embedded default). One contract suite (``tests/contracts``) runs on every one.
-Others stand in ``metric_store``, ``knowledge_store``, ``opinion_store`` and ``health_store``.
+Others stand in the modules beside this one, by what they keep: ``action_store``, ``outcome_store`` and so on.
 No transaction spans a model call: work is claimed with a lease, done, and finished by compare-and-set.
 Every method raises ``StoreUnavailable`` when the database does not answer.
 """
@@ -13,7 +13,7 @@ from typing import Protocol
 
 from pydantic import AwareDatetime
 
-from ai_sysadmin.core.acting import ActionRequest, ActionState, ExecutorEvent
+from ai_sysadmin.core.acting import ActionRequest
 from ai_sysadmin.core.incident import Decided, Incident, State
 from ai_sysadmin.core.records import (
     EvidencePack,
@@ -26,6 +26,9 @@ from ai_sysadmin.core.records import (
     Template,
     Trigger,
 )
+from ai_sysadmin.stores.action_store import Action as Action
+from ai_sysadmin.stores.action_store import OutboxStore as OutboxStore
+from ai_sysadmin.stores.action_store import ProposalStore as ProposalStore
 from ai_sysadmin.stores.opinion_store import Alert
 
 
@@ -102,17 +105,6 @@ class TimelineEntry(Record):
     state: State
 
 
-class Action(Record):
-    """A request with what the executor has said of it so far. Its incident is ``''`` where a person asked for it."""
-
-    request: ActionRequest
-    state: ActionState
-    risk: str = ""
-    text: str = ""
-    by: str = ""
-    updated_at: AwareDatetime
-
-
 class IncidentDetail(Record):
     """Everything there is to one incident."""
 
@@ -144,6 +136,7 @@ class Claim:
     model_calls: int = 0
     model_tokens: int = 0
     reviews: tuple[Review, ...] = field(default=())
+    investigations: tuple[Investigation, ...] = field(default=())
 
 
 @dataclass(frozen=True)
@@ -249,8 +242,9 @@ class ReviewStore(Protocol):
     ) -> Incident:
         """Record evidence, judgement, the requests in the outbox and the incident's change, as one.
 
-        A request equal in digest to one that is still under way is not added again. When the lease was lost to
-        another worker, nothing is recorded and the incident comes back as it is now.
+        A request equal in digest to one that is still under way is not added again: that one then belongs to this
+        incident as well. An earlier proposal for the incident that was not begun is superseded by another one. When the
+        lease was lost to another worker, nothing is recorded and the incident comes back as it is now.
         """
         ...
 
@@ -283,45 +277,6 @@ class InvestigationStore(Protocol):
     async def release(self, claim: Claim) -> None: ...
 
 
-class ProposalStore(Protocol):
-    """Where an action is proposed that a person asked for in a conversation."""
-
-    async def propose(self, request: ActionRequest) -> ActionRequest:
-        """Put a request into the outbox; where one of equal digest is under way, that one comes back.
-
-        Raises: Refused: its incident has ended, it is for another host, or too many wait already.
-        """
-        ...
-
-
-class OutboxStore(Protocol):
-    """What the courier carries: requests to the executor, its events back."""
-
-    async def unsubmitted(self) -> Sequence[ActionRequest]:
-        """Return the requests to carry on. Those of incidents wait while a storm lasts: too much is wrong to act on any
-        of it alone; what a person asked for in a conversation does not.
-        """
-        ...
-
-    async def submitted(self, action_id: str) -> None: ...
-
-    async def unneeded(self) -> Sequence[tuple[ActionRequest, str]]:
-        """Return the requests that wait for a person although their incident has ended, each with why it ended."""
-        ...
-
-    async def refused(self, request: ActionRequest, why: str, at: datetime) -> None:
-        """Record that the executor would not even take a request."""
-        ...
-
-    async def executor_position(self) -> tuple[str, int]:
-        """Return the epoch and number of the last executor event that was applied; ``("", 0)`` at first."""
-        ...
-
-    async def apply(self, events: Sequence[ExecutorEvent]) -> Sequence[Incident]:
-        """Apply executor events with their position and the incidents' changes, as one; each number once."""
-        ...
-
-
 class ReadStore(Protocol):
     """What people and the API read. Identifiers may be shortened to a prefix that is unique."""
 
@@ -335,6 +290,14 @@ class ReadStore(Protocol):
 
     async def action(self, id_or_prefix: str) -> Action:
         """Raises: NotFound."""
+        ...
+
+    async def actions_since(self, since: datetime) -> Sequence[Action]:
+        """Return the actions about which anything was said since then, the oldest first."""
+        ...
+
+    async def healed_since(self, since: datetime) -> Sequence[Incident]:
+        """Return the incidents whose fault was measured gone since then, and for which nothing was carried out."""
         ...
 
     async def position(self) -> JournalPosition | None: ...

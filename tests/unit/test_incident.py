@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from ai_sysadmin.core.acting import ExecutorEventKind, OutcomeKind
+from ai_sysadmin.core.acting import ActionState, ExecutorEventKind, OutcomeKind
 from ai_sysadmin.core.incident import (
     ENDED,
+    Adopted,
     Decided,
     FaultCleared,
     Investigated,
@@ -16,11 +17,9 @@ from ai_sysadmin.core.incident import (
     Returned,
     State,
     advance,
-    attach,
-    open_incident,
-    reopens,
     rests_until,
 )
+from ai_sysadmin.core.incident_triggers import attach, open_incident, reopens
 from ai_sysadmin.core.records import Verdict
 from ai_sysadmin.core.symptom_kinds import SymptomKind
 from tests.builders import NOW, event, finished, incident, investigation, request, review, trigger
@@ -49,6 +48,13 @@ EVENTS = {
     "action recorded": event(ASKED, ExecutorEventKind.RECORDED),
     "action succeeded": finished(ASKED, OutcomeKind.SUCCEEDED, passed=True),
     "action failed": finished(ASKED, OutcomeKind.FAILED),
+    "action reverted": finished(ASKED, OutcomeKind.REVERTED),
+    "action being prepared": event(ASKED, ExecutorEventKind.PREPARING),
+    "action being made to last": event(ASKED, ExecutorEventKind.CONFIRMING),
+    "action being taken back": event(ASKED, ExecutorEventKind.REVERTING),
+    "adopted, waiting": Adopted(ActionState.PENDING, NOW, "waits"),
+    "adopted, on its way": Adopted(ActionState.SUBMITTED, NOW, "on its way"),
+    "adopted, running": Adopted(ActionState.STARTED, NOW, "runs"),
     "action unknown, post-check passed": finished(ASKED, OutcomeKind.UNKNOWN, passed=True),
     "action unknown, post-check failed": finished(ASKED, OutcomeKind.UNKNOWN, passed=False),
 }
@@ -67,11 +73,18 @@ FROM_OPEN = {
     "action asked": State.AWAITING_APPROVAL,
     "action started": State.ACTING,
     "action rejected": State.NEEDS_PERSON,
-    "action expired": State.NEEDS_PERSON,
+    "action expired": State.OPEN,
     "action withdrawn": State.OPEN,
     "action recorded": State.NEEDS_PERSON,
     "action succeeded": State.RESOLVED,
-    "action failed": State.NEEDS_PERSON,
+    "action failed": State.INVESTIGATING,
+    "action reverted": State.INVESTIGATING,
+    "action being prepared": State.OPEN,
+    "action being made to last": State.OPEN,
+    "action being taken back": State.OPEN,
+    "adopted, waiting": State.AWAITING_APPROVAL,
+    "adopted, on its way": State.OPEN,
+    "adopted, running": State.ACTING,
     "action unknown, post-check passed": State.RESOLVED,
     "action unknown, post-check failed": State.NEEDS_PERSON,
 }
@@ -184,3 +197,101 @@ def test_a_new_fault_opens_again_what_was_left_to_a_person(state):
 def test_a_new_fault_does_not_take_an_incident_from_the_executor():
     acting = incident(state=State.ACTING, kind=SymptomKind.BURST)
     assert attach(acting, trigger(), known=False, at=NOW).state is State.ACTING
+
+
+# --- what acting does
+
+
+COURSE = [
+    ExecutorEventKind.PREPARING,
+    ExecutorEventKind.APPROVED,
+    ExecutorEventKind.RAN,
+    ExecutorEventKind.CONFIRMING,
+    ExecutorEventKind.REVERTING,
+]
+
+
+@pytest.mark.parametrize("kind", COURSE)
+@pytest.mark.parametrize("state", sorted(set(State) - ENDED))
+def test_what_an_action_goes_through_leaves_its_incident_where_it_is(state, kind):
+    held = incident(state=state)
+    assert advance(held, event(ASKED, kind)) == held
+
+
+@pytest.mark.parametrize("kind", [OutcomeKind.FAILED, OutcomeKind.REVERTED])
+def test_a_remedy_that_did_not_help_is_investigated_once_and_then_left_to_a_person(kind):
+    looked = advance(incident(state=State.INVESTIGATING), EVENTS["investigated, requested"])  # before anything failed
+    failed = advance(advance(looked, EVENTS["action started"]), finished(ASKED, kind))
+    assert (failed.state, failed.failures) == (State.INVESTIGATING, 1)
+    again = advance(failed, EVENTS["investigated, requested"])
+    assert again.state is State.INVESTIGATING
+    over = advance(advance(again, EVENTS["action started"]), finished(ASKED, kind))
+    assert (over.state, over.failures) == (State.NEEDS_PERSON, 2)
+
+
+def test_two_failures_before_anybody_looked_are_still_investigated():
+    failed = advance(advance(incident(), EVENTS["action failed"]), EVENTS["action failed"])
+    assert failed.state is State.INVESTIGATING
+
+
+def test_what_failed_counts_for_nothing_once_the_incident_begins_anew():
+    spent = incident(failures=2, failures_investigated=1, expiries=4, state=State.NEEDS_PERSON)
+    reopened = advance(spent, EVENTS["a person reopens it"])
+    returned = advance(advance(spent, EVENTS["fault cleared"]), EVENTS["returned"])
+    for anew in (reopened, returned):
+        assert (anew.failures, anew.failures_investigated, anew.expiries, anew.waits_until) == (0, 0, 0, None)
+        assert advance(anew, EVENTS["action failed"]).state is State.INVESTIGATING
+
+
+def expire(held, at, waited=timedelta(hours=1)):
+    asked = advance(held, event(ASKED, ExecutorEventKind.ASKED, at=at))
+    return advance(asked, event(ASKED, ExecutorEventKind.EXPIRED, at=at + waited))
+
+
+def test_what_nobody_decided_on_is_judged_again_ever_later_and_then_left_to_a_person():
+    held = advance(incident(), Judged(review(model_calls=1), 1, requested=True))
+    at, waits = NOW, []
+    for _ in range(3):
+        held = expire(held, at)
+        assert held.state is State.OPEN
+        assert held.evidence_revision > held.reviewed_revision
+        assert rests_until(held, timedelta(0), timedelta(0)) == held.waits_until
+        at = held.waits_until
+        waits.append((at - NOW) / timedelta(hours=1))
+        held = advance(held, Judged(review(at=at), held.evidence_revision, requested=True))
+        assert held.waits_until is None
+    assert waits == [2, 5, 10]  # one hour to decide, then one, two and four to rest
+    held = expire(held, at)
+    assert held.state is State.NEEDS_PERSON
+    assert "nobody decided" in held.note
+
+
+def test_what_a_reboot_ended_at_once_rests_a_minute_and_never_longer_than_a_day():
+    soon = expire(incident(), NOW, waited=timedelta(seconds=2))
+    assert soon.waits_until - NOW == timedelta(seconds=62)
+    late = expire(incident(), NOW, waited=timedelta(days=30))
+    assert late.waits_until - NOW == timedelta(days=31)
+
+
+def test_a_new_fault_does_not_wait_for_what_nobody_decided_on():
+    resting = expire(incident(kind=SymptomKind.BURST), NOW)
+    assert attach(resting, trigger(), known=True, at=NOW).waits_until is not None
+    assert attach(resting, trigger(SymptomKind.SEVERE_LOG), known=False, at=NOW).waits_until is not None
+    assert attach(resting, trigger(), known=False, at=NOW).waits_until is None
+
+
+@pytest.mark.parametrize("state", [State.ACTING, State.NEEDS_PERSON])
+def test_an_expiry_takes_nothing_from_the_executor_or_a_person(state):
+    held = incident(state=state)
+    assert advance(held, EVENTS["action expired"]) == held
+
+
+def test_an_expiry_does_not_pass_over_the_investigation_of_a_failure():
+    failed = advance(incident(), EVENTS["action failed"])
+    assert advance(failed, EVENTS["action expired"]) == failed
+
+
+def test_what_is_taken_back_while_a_person_is_asked_is_judged_again():
+    asked = advance(incident(), EVENTS["action asked"])
+    assert advance(asked, EVENTS["action withdrawn"]).state is State.OPEN
+    assert advance(asked, EVENTS["action withdrawn"]).waits_until is not None

@@ -19,7 +19,9 @@ from ai_sysadmin.stores.sqlite.metrics import SqliteMetrics
 from ai_sysadmin.stores.sqlite.mutes import SqliteAlerts, SqliteMutes
 from ai_sysadmin.stores.sqlite.notes import SqliteNotes
 from ai_sysadmin.stores.sqlite.notices import SqliteNotices
+from ai_sysadmin.stores.sqlite.notifications import SqliteNotifications
 from ai_sysadmin.stores.sqlite.outbox import SqliteOutbox
+from ai_sysadmin.stores.sqlite.outcomes import SqliteOutcomes
 from ai_sysadmin.stores.sqlite.proposals import SqliteProposals
 from ai_sysadmin.stores.sqlite.reading import SqliteReader
 from ai_sysadmin.stores.sqlite.templates import SqliteTemplates
@@ -47,6 +49,8 @@ class SqliteStores:
     leases: SqliteLeases
     proposals: SqliteProposals
     keys: SqliteKeys
+    outcomes: SqliteOutcomes
+    notifications: SqliteNotifications
 
 
 @asynccontextmanager
@@ -81,6 +85,8 @@ async def open_stores(path: Path, host: str, clock: Clock | None = None) -> Asyn
             SqliteLeases(database),
             SqliteProposals(database, host),
             SqliteKeys(database, host),
+            SqliteOutcomes(database, host),
+            SqliteNotifications(database, host),
         )
     finally:
         await database.close()

@@ -5,8 +5,8 @@ import sqlite3
 from ai_sysadmin.core.errors import NotFound, Refused
 from ai_sysadmin.core.incident import Decided, Incident, State, advance
 from ai_sysadmin.runtime.sqlite import Database
-from ai_sysadmin.stores.sqlite.placing import IS_LIVE, LIVE, withdraw_proposed
-from ai_sysadmin.stores.sqlite.rows import incident_by_id, tell, update_incident
+from ai_sysadmin.stores.sqlite.proposing import withdraw_proposed
+from ai_sysadmin.stores.sqlite.rows import IS_LIVE, LIVE, incident_by_id, tell, update_incident
 
 _TOLD = {"resolve": "incident_resolved", "dismiss": "incident_dismissed", "reopen": "incident_reopened"}
 
@@ -55,7 +55,7 @@ def _applied(connection: sqlite3.Connection, before: Incident, event: Decided) -
     moved = advance(before, event)
     if moved == before:
         return before
-    after = update_incident(connection, before, moved.model_copy(update={"changed_at": event.at}))
+    after = update_incident(connection, before, moved.model_copy(update={"changed_at": event.at}), event.at)
     tell(connection, after, _TOLD[event.decision], event.by, event.why or f"{event.decision}d by {event.by}", event.at)
     if after.ended:
         withdraw_proposed(connection, after, event.at)

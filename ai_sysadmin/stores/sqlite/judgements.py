@@ -10,19 +10,21 @@ from ai_sysadmin.core.records import EvidencePack, Investigation, Review, short_
 from ai_sysadmin.core.symptom_kinds import HOST_STATE_KINDS, UNIT_STATE_KINDS
 from ai_sysadmin.runtime.sqlite import Database
 from ai_sysadmin.stores import Claim, Spent
+from ai_sysadmin.stores.sqlite.proposing import propose, supersede
 from ai_sysadmin.stores.sqlite.rows import (
     UNDER_WAY,
     incident_by_id,
+    investigations_of,
     note_use,
-    propose,
     reviews_of,
     stamp,
     symptoms_of,
     tell,
-    tell_proposed,
     update_incident,
 )
 from ai_sysadmin.stores.sqlite.templates import overrule
+
+_UNDER_WAY = ",".join("?" * len(UNDER_WAY))
 
 
 class _Claims:
@@ -70,25 +72,22 @@ class _Claims:
         event: Event,
         spent: Spent,
         record: Callable[[sqlite3.Connection, Incident], None],
-        used_at: datetime | None = None,
+        at: datetime,
+        *,
+        is_budgeted: bool,
     ) -> Incident:
         def work(connection: sqlite3.Connection) -> Incident:
-            if used_at is not None:
-                note_use(connection, self._host, spent, used_at)
+            if is_budgeted:
+                note_use(connection, self._host, spent, at)
             before = incident_by_id(connection, claim.incident.id) or claim.incident
             if not _end_lease(connection, claim, spent):
                 return before
-            after = update_incident(connection, before, advance(before, event))
-            connection.execute(
-                "INSERT INTO evidence (incident_id, body) VALUES (?, ?)"
-                " ON CONFLICT (incident_id) DO UPDATE SET body = excluded.body",
-                (after.id, pack.model_dump_json()),
-            )
+            after = update_incident(connection, before, advance(before, event), at)
+            _keep_evidence(connection, pack)
             record(connection, after)
             for request in () if after.ended else requests:
-                if propose(connection, request).id == request.id:
-                    tell_proposed(connection, after, request)
-            return after
+                supersede(connection, after, propose(connection, request), at)
+            return incident_by_id(connection, after.id) or after
 
         return await self._database.write(work)
 
@@ -106,6 +105,20 @@ def _claimed(
         model_calls=row["model_calls"],
         model_tokens=row["model_tokens"],
         reviews=reviews_of(connection, incident.id),
+        investigations=investigations_of(connection, incident.id),
+    )
+
+
+def _keep_evidence(connection: sqlite3.Connection, pack: EvidencePack) -> None:
+    """Keep an incident's evidence; the same evidence does not take the place of what was looked up beyond it."""
+    row = connection.execute("SELECT body FROM evidence WHERE incident_id = ?", (pack.incident_id,)).fetchone()
+    kept = EvidencePack.model_validate_json(row["body"]) if row else None
+    if kept is not None and kept.hash == pack.hash and len(kept.pieces) > len(pack.pieces):
+        return
+    connection.execute(
+        "INSERT INTO evidence (incident_id, body) VALUES (?, ?)"
+        " ON CONFLICT (incident_id) DO UPDATE SET body = excluded.body",
+        (pack.incident_id, pack.model_dump_json()),
     )
 
 
@@ -170,7 +183,7 @@ class SqliteReviews(_Claims):
 
         held = claim.incident
         judged = Judged(review, held.evidence_revision, requested=bool(requests), kind=held.kind)
-        return await self._finish(claim, pack, requests, judged, spent, record, review.at)
+        return await self._finish(claim, pack, requests, judged, spent, record, review.at, is_budgeted=True)
 
     async def spent(self, since: datetime) -> Spent:
         def work(connection: sqlite3.Connection) -> Spent:
@@ -190,8 +203,8 @@ class SqliteInvestigations(_Claims):
     async def claim_investigation(self, worker: str, *, lease: timedelta, now: datetime) -> Claim | None:
         return await self._claim(
             worker,
-            "state = ? AND NOT EXISTS (SELECT 1 FROM actions WHERE incident_id = incidents.id"  # noqa: S608
-            f" AND state IN ({','.join('?' * len(UNDER_WAY))}))",
+            "state = ? AND NOT EXISTS (SELECT 1 FROM actions JOIN incident_actions ON actions.id = action_id"  # noqa: S608
+            f" WHERE incident_actions.incident_id = incidents.id AND actions.state IN ({_UNDER_WAY}))",
             (State.INVESTIGATING.value, *UNDER_WAY),
             lease,
             now,
@@ -209,4 +222,5 @@ class SqliteInvestigations(_Claims):
             tell(connection, incident, "incident_investigated", by, text, investigation.at)
 
         done = Investigated(investigation, requested=bool(requests))
-        return await self._finish(claim, pack, requests, done, Spent(investigation.model_calls), record)
+        spent = Spent(investigation.model_calls)
+        return await self._finish(claim, pack, requests, done, spent, record, investigation.at, is_budgeted=False)

@@ -9,8 +9,9 @@ from ai_sysadmin.core.records import Symptom
 from ai_sysadmin.runtime.sqlite import Database
 from ai_sysadmin.stores import Cleared, JournalPosition, Live, Noticed, Placing
 from ai_sysadmin.stores.opinion_store import Alert
-from ai_sysadmin.stores.sqlite.placing import BY, IS_LIVE, LIVE, forget_waiting, place, withdraw_proposed
-from ai_sysadmin.stores.sqlite.rows import incident_by_id, stamp, tell, update_incident
+from ai_sysadmin.stores.sqlite.placing import BY, forget_waiting, place
+from ai_sysadmin.stores.sqlite.proposing import withdraw_proposed
+from ai_sysadmin.stores.sqlite.rows import IS_LIVE, LIVE, incident_by_id, stamp, tell, update_incident
 from ai_sysadmin.stores.sqlite.templates import save_templates
 
 _MOST_ALERTS = 1000
@@ -130,7 +131,7 @@ def _clear(connection: sqlite3.Connection, cleared: Cleared) -> None:
     before = incident_by_id(connection, cleared.incident_id)
     if before is None:
         return
-    after = update_incident(connection, before, advance(before, FaultCleared(cleared.at, cleared.why)))
+    after = update_incident(connection, before, advance(before, FaultCleared(cleared.at, cleared.why)), cleared.at)
     if after.state is not before.state:
         tell(connection, after, "fault_cleared", BY, cleared.why, cleared.at)
         withdraw_proposed(connection, after, cleared.at)

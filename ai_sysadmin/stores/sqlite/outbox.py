@@ -4,15 +4,43 @@ import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
 
-from ai_sysadmin.core.acting import ActionRequest, ActionState, ExecutorEvent, ExecutorEventKind, Origin, state_after
+from ai_sysadmin.core.acting import (
+    ActionRequest,
+    ActionState,
+    ExecutorEvent,
+    ExecutorEventKind,
+    Origin,
+    OutcomeKind,
+    state_after,
+)
 from ai_sysadmin.core.clock import Clock
-from ai_sysadmin.core.incident import ENDED, Incident, advance
+from ai_sysadmin.core.incident import Incident, State, advance
 from ai_sysadmin.runtime.sqlite import Database
 from ai_sysadmin.stores import Action
-from ai_sysadmin.stores.sqlite.placing import IS_LIVE, LIVE, STORM
-from ai_sysadmin.stores.sqlite.rows import action_by_id, incident_by_id, tell, update_action, update_incident
+from ai_sysadmin.stores.sqlite.notifying import notify
+from ai_sysadmin.stores.sqlite.outcomes import count_outcome
+from ai_sysadmin.stores.sqlite.placing import STORM
+from ai_sysadmin.stores.sqlite.proposing import (
+    BEGUN,
+    HAS_LIVE_INCIDENT,
+    incidents_of,
+    others_of,
+    superseded_text,
+    withdraw_proposed,
+)
+from ai_sysadmin.stores.sqlite.rows import (
+    IS_LIVE,
+    LIVE,
+    action_by_id,
+    incident_by_id,
+    stamp,
+    tell,
+    update_action,
+    update_incident,
+)
 
 _OF_NO_INCIDENT = "actions.incident_id = ''"
+_IS_SUPERSEDED = "coalesce(json_extract(actions.body, '$.superseded_by'), '') <> ''"
 _ASKED_IN_CHAT = "json_extract(actions.body, '$.request.origin') = ?"
 
 
@@ -27,8 +55,8 @@ class SqliteOutbox:
     async def unsubmitted(self) -> Sequence[ActionRequest]:
         def work(connection: sqlite3.Connection) -> Sequence[ActionRequest]:
             rows = connection.execute(
-                "SELECT actions.body FROM actions LEFT JOIN incidents ON incidents.id = incident_id"  # noqa: S608
-                f" WHERE actions.state = ? AND actions.host = ? AND ({_OF_NO_INCIDENT} OR {IS_LIVE}"
+                "SELECT actions.body FROM actions"  # noqa: S608
+                f" WHERE actions.state = ? AND actions.host = ? AND ({_OF_NO_INCIDENT} OR {HAS_LIVE_INCIDENT}"
                 f" AND ({_ASKED_IN_CHAT} OR NOT EXISTS (SELECT 1 FROM incidents storm"
                 f" WHERE storm.host = ? AND storm.subject = ? AND storm.{IS_LIVE.removeprefix('incidents.')})))"
                 " ORDER BY actions.updated_at",
@@ -51,17 +79,13 @@ class SqliteOutbox:
 
     async def unneeded(self) -> Sequence[tuple[ActionRequest, str]]:
         def work(connection: sqlite3.Connection) -> Sequence[tuple[ActionRequest, str]]:
-            ended = [state.value for state in ENDED]
             rows = connection.execute(
-                "SELECT actions.body AS action, incidents.body AS incident"  # noqa: S608
-                " FROM actions JOIN incidents ON incidents.id = incident_id"
-                f" WHERE actions.state = ? AND actions.host = ? AND incidents.state IN ({','.join('?' * len(ended))})",
-                (ActionState.PENDING.value, self._host, *ended),
+                f"SELECT body FROM actions WHERE state = ? AND host = ? AND ({_IS_SUPERSEDED}"  # noqa: S608
+                f" OR NOT ({_OF_NO_INCIDENT} OR {HAS_LIVE_INCIDENT})) ORDER BY updated_at",
+                (ActionState.PENDING.value, self._host, *LIVE),
             )
-            return tuple(
-                (Action.model_validate_json(row["action"]).request, Incident.model_validate_json(row["incident"]).note)
-                for row in rows
-            )
+            actions = [Action.model_validate_json(row["body"]) for row in rows]
+            return tuple((action.request, _why_unneeded(connection, action)) for action in actions)
 
         return await self._database.read(work)
 
@@ -82,14 +106,12 @@ class SqliteOutbox:
 
     async def apply(self, events: Sequence[ExecutorEvent]) -> Sequence[Incident]:
         def work(connection: sqlite3.Connection) -> Sequence[Incident]:
-            changed = {}
+            changed: dict[str, Incident] = {}
             for event in events:
                 epoch, sequence = self._position(connection)
                 if event.epoch == epoch and event.sequence <= sequence:
                     continue
-                incident = _apply(connection, event)
-                if incident is not None:
-                    changed[incident.id] = incident
+                changed.update({incident.id: incident for incident in _apply(connection, event)})
                 connection.execute(
                     "INSERT INTO executor_position (host, epoch, sequence) VALUES (?, ?, ?)"
                     " ON CONFLICT (host) DO UPDATE SET epoch = excluded.epoch, sequence = excluded.sequence",
@@ -106,23 +128,94 @@ class SqliteOutbox:
         return (row["epoch"], row["sequence"]) if row else ("", 0)
 
 
-def _apply(connection: sqlite3.Connection, event: ExecutorEvent) -> Incident | None:
+def _why_unneeded(connection: sqlite3.Connection, action: Action) -> str:
+    if action.superseded_by:
+        return superseded_text(action.superseded_by)
+    incident = incident_by_id(connection, action.request.incident_id)
+    return incident.note if incident is not None else ""
+
+
+_NOT_CARRIED_OUT = frozenset(
+    {
+        ExecutorEventKind.REFUSED,
+        ExecutorEventKind.RECORDED,
+        ExecutorEventKind.REJECTED,
+        ExecutorEventKind.EXPIRED,
+        ExecutorEventKind.WITHDRAWN,
+    }
+)
+
+
+def _apply(connection: sqlite3.Connection, event: ExecutorEvent) -> Sequence[Incident]:
+    """Apply one event to the action and to its incidents, as they are known here; return the incidents."""
     action = action_by_id(connection, event.action_id)
-    if action is not None:
+    if action is None:
+        incident_ids = [event.incident_id]
+    else:
         update_action(connection, _acted(action, event))
-    incident = incident_by_id(connection, event.incident_id)
-    if incident is None:
-        return None
-    after = update_incident(connection, incident, advance(incident, event))
+        incident_ids = incidents_of(connection, event.action_id)
+        if not action.state.ended:
+            count_outcome(connection, action.request, incident_ids, event)
+    found = (incident_by_id(connection, incident_id) for incident_id in incident_ids)
+    return [_moved(connection, incident, action, event) for incident in found if incident is not None]
+
+
+def _moved(connection: sqlite3.Connection, incident: Incident, action: Action | None, event: ExecutorEvent) -> Incident:
+    after = incident
+    if not _leaves_as_it_is(connection, incident, action, event):
+        after = advance(incident, event)
+    if event.outcome is not None and not incident.ended:
+        _notify_outcome(connection, after, event)
+    after = update_incident(connection, incident, after, event.at)
+    if after.ended:
+        withdraw_proposed(connection, after, event.at)
     tell(connection, after, f"action_{event.kind.value}", "executor", event.text, event.at)
     return after
+
+
+def _leaves_as_it_is(
+    connection: sqlite3.Connection, incident: Incident, action: Action | None, event: ExecutorEvent
+) -> bool:
+    """Tell whether an event says nothing of the incident: another of its actions goes on, or has taken the place.
+
+    But a person's no to what the suite proposed counts, whatever else waits.
+    """
+    is_superseded = action is not None and bool(action.superseded_by)
+    if event.kind is ExecutorEventKind.ASKED:
+        return is_superseded
+    if event.kind not in _NOT_CARRIED_OUT:
+        return False
+    if is_superseded:
+        return True
+    others = others_of(connection, incident.id, event.action_id)
+    is_no = event.kind is ExecutorEventKind.REJECTED and action is not None and not action.request.origin.is_person
+    return any(other.state in BEGUN for other in others) if is_no else bool(others)
+
+
+def _notify_outcome(connection: sqlite3.Connection, after: Incident, event: ExecutorEvent) -> None:
+    """Have it told that an action helped or was taken back; before what becomes of the incident by that is told."""
+    if after.state is State.RESOLVED:
+        notify(connection, after, "acted", "acted", stamp(event.at))
+    if event.outcome is not None and event.outcome.kind is OutcomeKind.REVERTED:
+        notify(connection, after, "reverted", "reverted", stamp(event.at))
+
+
+_UNDECIDED_NO_MORE = frozenset({ExecutorEventKind.REJECTED, ExecutorEventKind.EXPIRED, ExecutorEventKind.WITHDRAWN})
 
 
 def _acted(action: Action, event: ExecutorEvent) -> Action:
     state = state_after(event.kind, event.outcome)
     changes: dict[str, object] = {"state": state, "text": event.text, "updated_at": event.at}
     if event.ruling is not None:
-        changes["risk"] = event.ruling.risk.value
+        changes |= {"risk": event.ruling.risk.value, "ruling": event.ruling}
     if event.approval is not None:
-        changes["by"] = event.approval.by
+        changes |= {"by": event.approval.by, "decided_at": event.approval.at}
+    elif event.kind in _UNDECIDED_NO_MORE:
+        changes["decided_at"] = event.at
+    if event.plan is not None:
+        changes["plan"] = event.plan
+    if event.digest:
+        changes["digest"] = event.digest
+    if event.outcome is not None:
+        changes["output"] = event.outcome.output
     return action.model_copy(update=changes)

@@ -5,15 +5,22 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from ai_sysadmin.core.acting import ActionState
-from ai_sysadmin.core.incident import ENDED, Incident, Merged, Returned, State, advance, attach, open_incident, reopens
+from ai_sysadmin.core.incident import Incident, Merged, Returned, State, advance
+from ai_sysadmin.core.incident_triggers import attach, open_incident, reopens
 from ai_sysadmin.core.records import Symptom, Trigger
 from ai_sysadmin.core.symptom_kinds import SymptomKind
-from ai_sysadmin.stores import Action, Placing
-from ai_sysadmin.stores.sqlite.rows import insert_incident, stamp, symptoms_of, tell, update_action, update_incident
+from ai_sysadmin.stores import Placing
+from ai_sysadmin.stores.sqlite.proposing import withdraw_proposed
+from ai_sysadmin.stores.sqlite.rows import (
+    IS_LIVE,
+    LIVE,
+    insert_incident,
+    stamp,
+    symptoms_of,
+    tell,
+    update_incident,
+)
 
-LIVE = tuple(state.value for state in State if state not in ENDED)
-IS_LIVE = f"incidents.state IN ({','.join('?' * len(LIVE))})"
 BY = "trigger-monitor"
 STORM = "storm"
 
@@ -68,7 +75,7 @@ def _opened(connection: sqlite3.Connection, trigger: Trigger, placing: Placing) 
 
 
 def _reopened(connection: sqlite3.Connection, last: Incident, trigger: Trigger) -> Incident:
-    reopened = update_incident(connection, last, advance(last, Returned(trigger)))
+    reopened = update_incident(connection, last, advance(last, Returned(trigger)), trigger.at)
     tell(connection, reopened, "incident_reopened", BY, f"it came back: {trigger.why}", trigger.at)
     return reopened
 
@@ -130,9 +137,9 @@ def _join(connection: sqlite3.Connection, incident: Incident, trigger: Trigger) 
     ).fetchone()
     before = Symptom.model_validate_json(row["body"]) if row else None
     if before is None and _is_full(connection, incident.id):
-        return update_incident(connection, incident, attach(incident, trigger, known=True, at=trigger.at))
+        return update_incident(connection, incident, attach(incident, trigger, known=True, at=trigger.at), trigger.at)
     _save_symptom(connection, merged(before, trigger), incident.id, is_known=before is not None)
-    return update_incident(connection, incident, attach(incident, trigger, before is not None, trigger.at))
+    return update_incident(connection, incident, attach(incident, trigger, before is not None, trigger.at), trigger.at)
 
 
 def _is_full(connection: sqlite3.Connection, incident_id: str) -> bool:
@@ -181,7 +188,7 @@ def _with_symptoms(
             "evidence_at": max(incident.evidence_at, at),
         }
     )
-    return update_incident(connection, incident, taken)
+    return update_incident(connection, incident, taken, at)
 
 
 # --- one root of several, and too many at once
@@ -197,7 +204,7 @@ def _merge_explained(connection: sqlite3.Connection, root: Incident, trigger: Tr
 
 
 def _merge(connection: sqlite3.Connection, root: Incident, other: Incident, at: datetime, why: str) -> Incident:
-    ended = update_incident(connection, other, advance(other, Merged(root.id, at, why)))
+    ended = update_incident(connection, other, advance(other, Merged(root.id, at, why)), at)
     if not ended.ended:
         return root
     tell(connection, ended, "incident_merged", BY, why, at)
@@ -219,17 +226,6 @@ def _move(connection: sqlite3.Connection, symptom: Symptom, source: str, target:
         " WHERE incident_id = ? AND fingerprint = ?",
         (target, whole.model_dump_json(), whole.opens, stamp(whole.last_at), source, whole.fingerprint),
     )
-
-
-def withdraw_proposed(connection: sqlite3.Connection, incident: Incident, at: datetime) -> None:
-    """Take back what was proposed for an incident that has ended and was not carried on yet."""
-    rows = connection.execute(
-        "SELECT body FROM actions WHERE incident_id = ? AND state = ?", (incident.id, ActionState.PROPOSED.value)
-    ).fetchall()
-    for row in rows:
-        action = Action.model_validate_json(row["body"])
-        changes = {"state": ActionState.WITHDRAWN, "text": incident.note, "updated_at": at}
-        update_action(connection, action.model_copy(update=changes))
 
 
 def _summed(one: Symptom, other: Symptom) -> Symptom:

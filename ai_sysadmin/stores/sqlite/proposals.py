@@ -5,7 +5,8 @@ import sqlite3
 from ai_sysadmin.core.acting import ActionRequest
 from ai_sysadmin.core.errors import Refused
 from ai_sysadmin.runtime.sqlite import Database
-from ai_sysadmin.stores.sqlite.rows import UNDER_WAY, incident_by_id, propose, tell_proposed
+from ai_sysadmin.stores.sqlite.proposing import propose
+from ai_sysadmin.stores.sqlite.rows import UNDER_WAY, incident_by_id
 
 MOST_UNDER_WAY = 20
 """So many proposals of no incident may be under way at a time: whoever asks for more decides on those first."""
@@ -29,8 +30,6 @@ class SqliteProposals:
             kept = propose(connection, request)
             if kept.id == request.id:
                 self._check_room(connection)
-                if incident is not None:
-                    tell_proposed(connection, incident, request)
             return kept
 
         return await self._database.write(work)

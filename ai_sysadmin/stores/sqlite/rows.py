@@ -3,11 +3,14 @@
 import sqlite3
 from datetime import UTC, datetime, timedelta
 
-from ai_sysadmin.core.acting import ActionRequest, ActionState
-from ai_sysadmin.core.incident import Incident
-from ai_sysadmin.core.records import Review, Symptom
+from ai_sysadmin.core.acting import ActionState
+from ai_sysadmin.core.incident import ENDED, Incident, State
+from ai_sysadmin.core.records import Investigation, Review, Symptom
 from ai_sysadmin.stores import Action, Spent, TimelineEntry
+from ai_sysadmin.stores.sqlite.notifying import notify_change
 
+LIVE = tuple(state.value for state in State if state not in ENDED)
+IS_LIVE = f"incidents.state IN ({','.join('?' * len(LIVE))})"
 UNDER_WAY = tuple(state.value for state in ActionState if not state.ended)
 _USE_IS_KEPT = timedelta(days=2)
 
@@ -33,8 +36,8 @@ def insert_incident(connection: sqlite3.Connection, incident: Incident) -> None:
     )
 
 
-def update_incident(connection: sqlite3.Connection, before: Incident, after: Incident) -> Incident:
-    """Write an incident's change by compare-and-set, and return it as it now stands."""
+def update_incident(connection: sqlite3.Connection, before: Incident, after: Incident, at: datetime) -> Incident:
+    """Write an incident's change by compare-and-set, with what a person is to be told of it; return it as it now is."""
     if after == before:
         return before
     after = after.model_copy(update={"revision": before.revision + 1})
@@ -45,6 +48,7 @@ def update_incident(connection: sqlite3.Connection, before: Incident, after: Inc
     )
     if changed.rowcount != 1:
         raise AssertionError(f"incident {before.id} changed inside the transaction that read it")
+    notify_change(connection, before, after, stamp(at))
     return after
 
 
@@ -73,47 +77,27 @@ def reviews_of(connection: sqlite3.Connection, incident_id: str) -> tuple[Review
     return tuple(Review.model_validate_json(row["body"]) for row in rows)
 
 
+def investigations_of(connection: sqlite3.Connection, incident_id: str) -> tuple[Investigation, ...]:
+    rows = connection.execute("SELECT body FROM investigations WHERE incident_id = ? ORDER BY sequence", (incident_id,))
+    return tuple(Investigation.model_validate_json(row["body"]) for row in rows)
+
+
 def tell(connection: sqlite3.Connection, incident: Incident, event: str, by: str, text: str, at: datetime) -> None:
     """Add a line to an incident's story."""
     entry = TimelineEntry(at=at, event=event, by=by, text=text, state=incident.state)
     connection.execute("INSERT INTO timeline (incident_id, body) VALUES (?, ?)", (incident.id, entry.model_dump_json()))
 
 
-def propose(connection: sqlite3.Connection, request: ActionRequest) -> ActionRequest:
-    """Put a request into the outbox and return it; where the same is under way already, return that one."""
-    same = connection.execute(
-        f"SELECT body FROM actions WHERE digest = ? AND state IN ({','.join('?' * len(UNDER_WAY))})",  # noqa: S608
-        (request.digest, *UNDER_WAY),
-    ).fetchone()
-    if same:
-        return Action.model_validate_json(same["body"]).request
-    action = Action(request=request, state=ActionState.PROPOSED, updated_at=request.at)
-    connection.execute(
-        "INSERT INTO actions (id, host, digest, incident_id, state, updated_at, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (
-            request.id,
-            request.host,
-            request.digest,
-            request.incident_id,
-            action.state,
-            stamp(action.updated_at),
-            action.model_dump_json(),
-        ),
-    )
-    return request
-
-
-def tell_proposed(connection: sqlite3.Connection, incident: Incident, request: ActionRequest) -> None:
-    """Add to an incident's story that an action was proposed for it."""
-    said = ", ".join(f"{key}={value}" for key, value in request.arguments.items())
-    text = f"{request.name} {said} (action {request.id})"
-    tell(connection, incident, "action_proposed", request.origin.value, text, request.at)
-
-
 def update_action(connection: sqlite3.Connection, action: Action) -> None:
     connection.execute(
-        "UPDATE actions SET state = ?, updated_at = ?, body = ? WHERE id = ?",
-        (action.state, stamp(action.updated_at), action.model_dump_json(), action.request.id),
+        "UPDATE actions SET state = ?, incident_id = ?, updated_at = ?, body = ? WHERE id = ?",
+        (
+            action.state,
+            action.request.incident_id,
+            stamp(action.updated_at),
+            action.model_dump_json(),
+            action.request.id,
+        ),
     )
 
 
