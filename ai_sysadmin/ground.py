@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ai_sysadmin.core.acting import Origin
 from ai_sysadmin.core.clock import Clock, SystemClock
 from ai_sysadmin.core.settings import Settings
 from ai_sysadmin.runtime.bus import SystemBus
@@ -108,6 +109,8 @@ def gathering_of(on: Ground, known: Known) -> "Gathering":
         knowledge=known.retrieval,
         documents=on.stores.knowledge,
         host=HostFacts(on.units, on.settings.host_name),
+        outcomes=on.stores.outcomes,
+        breakers=on.settings.policy.breakers,
     )
     return Gathering(sources, on.clock)
 
@@ -119,12 +122,18 @@ def changes_of(on: Ground) -> "HostChanges":
     return HostChanges(limits.changes_directories, on.clock, limit_seconds=limits.gather_seconds, bus=on.bus)
 
 
-def toolbox_of(on: Ground, known: Known) -> "Toolbox":
-    """Return what the meta model may look at. Raises: SettingsError: a tool's name is taken, or unknown."""
+def toolbox_of(on: Ground, known: Known, origin: Origin = Origin.INVESTIGATION) -> "Toolbox":
+    """Return what the meta model may look at; ``origin`` is in whose name it has the executor look.
+
+    Raises: SettingsError: a tool's name is taken, or unknown.
+    """
+    from ai_sysadmin.actions.catalogue import catalogue_of
+    from ai_sysadmin.actions.client import ExecutorClient
     from ai_sysadmin.context.redact import Redactor
     from ai_sysadmin.sources.coredumps import SystemCoreDumps
     from ai_sysadmin.sources.journal import SystemJournal
     from ai_sysadmin.sources.unit_lists import SystemdUnitLists
+    from ai_sysadmin.tools.diagnose import diagnose_tools
     from ai_sysadmin.tools.host_tools import HostSources, host_tools
     from ai_sysadmin.tools.toolbox import Toolbox
 
@@ -140,5 +149,7 @@ def toolbox_of(on: Ground, known: Known) -> "Toolbox":
         changes=changes_of(on),
         clock=on.clock,
     )
-    settings = on.settings
-    return Toolbox(host_tools(sources, settings), Redactor(settings.context.redaction), settings.tools)
+    settings, executor = on.settings, ExecutorClient(on.settings.propose_socket)
+    diagnose = diagnose_tools(executor, catalogue_of(settings), settings.host_name, on.clock, origin)
+    tools = (*host_tools(sources, settings), *diagnose)
+    return Toolbox(tools, Redactor(settings.context.redaction), settings.tools)

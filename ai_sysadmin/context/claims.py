@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ai_sysadmin.context.evidence import EvidenceSources, gather
 from ai_sysadmin.context.facts import Facts, facts_of
+from ai_sysadmin.context.kept_log import with_kept_log
 from ai_sysadmin.core.clock import Clock
 from ai_sysadmin.stores import Claim
 
@@ -26,7 +27,11 @@ class Gathering:
     async def facts(self, claim: Claim) -> Facts:
         """Gather the evidence for a claimed incident, and what follows from it."""
         pack = await gather(claim.incident, claim.symptoms, self.sources, self.clock.now())
-        return facts_of(claim.incident, pack)
+        facts = facts_of(claim.incident, pack)
+        if self.sources.past is None:
+            return facts
+        before_seconds = self.sources.limits.log_before_seconds
+        return replace(facts, choices=await with_kept_log(facts.choices, self.sources.past, before_seconds))
 
 
 class Releases(Protocol):

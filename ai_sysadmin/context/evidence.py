@@ -20,6 +20,7 @@ from ai_sysadmin.context.pieces import (
     host,
     log,
     metrics,
+    outcomes,
     past,
     runbooks,
     symptoms,
@@ -33,15 +34,17 @@ from ai_sysadmin.context.redact import Redactor, redact_pack
 from ai_sysadmin.core.context_settings import Context
 from ai_sysadmin.core.errors import AiSysadminError
 from ai_sysadmin.core.incident import Incident
+from ai_sysadmin.core.policy_settings import Breakers
 from ai_sysadmin.core.records import Evidence, EvidenceKind, EvidencePack, Symptom
 from ai_sysadmin.sources.changes import Changes
 from ai_sysadmin.sources.journal import Journal
 from ai_sysadmin.sources.sysstat import Sysstat
 from ai_sysadmin.sources.units import ExaminedUnits
 from ai_sysadmin.stores.metric_store import MetricStore
+from ai_sysadmin.stores.outcome_store import OutcomeStore
 
 _QUERY_CHARACTERS: Final = 400
-_JUDGED: Final = frozenset({"unit_status", "symptoms", "unit_log", "changes", "dependencies"})
+_JUDGED: Final = frozenset({"unit_status", "symptoms", "unit_log", "changes", "dependencies", "outcomes"})
 """Kinds of piece that the hash knows: what a judgement may rest on, and whether it could be looked at."""
 
 
@@ -60,6 +63,8 @@ class EvidenceSources:
     knowledge: Search | None = None
     documents: RunbookShelf | None = None
     host: HostLookup | None = None
+    outcomes: OutcomeStore | None = None
+    breakers: Breakers = field(default_factory=Breakers)
 
 
 class Look(NamedTuple):
@@ -84,8 +89,8 @@ async def gather(
     """Return the evidence for an incident; what cannot be looked up is said in its place, never left out.
 
     The hash is unchanged by counts, times, process ids and further lines of known templates, and by figures, runbooks,
-    past incidents and the host. A new fingerprint, another state or result of the unit, another failed dependency or
-    another change before the fault changes it.
+    past incidents and the host. A new fingerprint, another state or result of the unit, another failed dependency,
+    another change before the fault or an action that did not help changes it.
     """
     measured = _measured(incident, noticed, sources, now)
     found = await asyncio.gather(*(_seen(look, sources) for look in measured))
@@ -128,6 +133,15 @@ def _measured(incident: Incident, noticed: Sequence[Symptom], sources: EvidenceS
                 "metrics",
                 "the host's figures",
                 lambda clean: metrics.look(sources.metrics, sysstat, around, now, clean),
+            )
+        )
+    if remembered := sources.outcomes:
+        failures = sources.breakers.failures
+        looks.append(
+            Look(
+                "outcomes",
+                "what was tried before",
+                lambda clean: outcomes.look(noticed, remembered, failures, now, clean),
             )
         )
     return looks

@@ -5,16 +5,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from ai_sysadmin.actions.catalogue import candidates
+from ai_sysadmin.actions.remedies import remedies
 from ai_sysadmin.context.defuse import one_line
+from ai_sysadmin.context.pieces.outcomes import SPENT, SpentAction
 from ai_sysadmin.core.incident import Incident
 from ai_sysadmin.core.records import EvidencePack, ProposedAction
 from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.sources.units import UnitStatus
+from ai_sysadmin.stores.outcome_store import subject_of
 
 NO_ACTION = "none"
+_SPENT: Final[TypeAdapter[tuple[SpentAction, ...]]] = TypeAdapter(tuple[SpentAction, ...])
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,20 @@ class Facts:
         """Return what the rules would do about a measured failure; none: no such failure, or nothing known to help."""
         return next(iter(self.choices.values()), None) if self.failed else None
 
+    @property
+    def spent(self) -> str:
+        """Say why the remedy is not taken once more without a person; empty: it may be."""
+        return self.reason_to_ask(self.remedy) if self.remedy else ""
+
+    def reason_to_ask(self, action: ProposedAction) -> str:
+        """Say why a person has to decide on an action, whatever the policy says; empty: there is no such reason."""
+        in_vain = spent_in(self.pack).get((action.name, subject_of(action.arguments)), 0)
+        return f"it failed {_TIMES.get(in_vain, f'{in_vain} times')} for this symptom" if in_vain else ""
+
 
 def facts_of(incident: Incident, pack: EvidencePack) -> Facts:
     status = status_in(pack)
-    actions = candidates(status) if status else ()
+    actions = remedies(incident.kind, incident.about, status)
     return Facts(incident=incident, pack=pack, status=status, choices=_named(actions))
 
 
@@ -62,6 +75,20 @@ def status_in(pack: EvidencePack) -> UnitStatus | None:
             except ValidationError:  # a pack that another version wrote: its state counts as not known
                 return None
     return None
+
+
+_TIMES: Final = {1: "once", 2: "twice"}
+
+
+def spent_in(pack: EvidencePack) -> dict[tuple[str, str], int]:
+    """Return which actions, by name and subject, failed too often for a symptom, and how often."""
+    for piece in pack.pieces:
+        if piece.kind == "outcomes" and SPENT in piece.facts:
+            try:
+                return {(name, subject): in_vain for name, subject, in_vain in _SPENT.validate_json(piece.facts[SPENT])}
+            except ValidationError:  # a pack that another version wrote
+                return {}
+    return {}
 
 
 def _named(actions: Iterable[ProposedAction]) -> dict[str, ProposedAction]:
@@ -103,6 +130,9 @@ _RESULTS = {
 BACKGROUND: Final = frozenset({"past_incidents", "runbooks", "host", "unavailable"})
 """Kinds of piece in which nothing of this incident was observed."""
 
+_NOT_ALONE: Final = BACKGROUND | {"outcomes"}
+"""What was tried before is measured, and shows nothing of the fault itself: it may be cited beside what does."""
+
 
 def citable(pack: EvidencePack) -> tuple[str, ...]:
     """Return the ids of the pieces that a judgement may rest on: those in which something was observed."""
@@ -126,7 +156,7 @@ def citation(pack: EvidencePack, cited: Sequence[str]) -> Citation:
         return Citation(ids, f"it cites {one_line(', '.join(unknown), 80)}, which is no evidence here")
     if not ids:
         return Citation(ids, "it cites no evidence")
-    if all(piece.kind in BACKGROUND for piece in pieces):
+    if all(piece.kind in _NOT_ALONE for piece in pieces):
         return Citation(ids, f"it cites only {', '.join(ids)}, in which nothing of this incident is observed")
     return Citation(ids)
 

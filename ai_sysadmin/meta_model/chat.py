@@ -21,6 +21,7 @@ from ai_sysadmin.meta_model.agent import Agent, Limits
 from ai_sysadmin.meta_model.choosing import BySchema, Choosing, InWords, Manner, Natively, stream
 from ai_sysadmin.meta_model.conversation import Fitted, fit, harmless, shortened, spoken
 from ai_sysadmin.meta_model.offer import Offer, Propose, Way
+from ai_sysadmin.meta_model.proposable import Proposable
 from ai_sysadmin.meta_model.report import LiveState, report, state_text
 from ai_sysadmin.meta_model.spotting import Spotter
 from ai_sysadmin.meta_model.talk import Answered, ClientCall, Event, LookEnded, Progress, Question, Thought, Words
@@ -76,7 +77,7 @@ class Chat:
     settings: MetaModel
     output_tokens: int
     propose: Propose | None = None
-    actions: tuple[str, ...] = ()
+    actions: tuple[Proposable, ...] = ()
     presence: Presence = field(default_factory=Presence)
 
     async def answer(self, question: Question, live: LiveState) -> AsyncGenerator[Event, None]:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from ai_sysadmin.context.claims import GATHERING_SECONDS, Gathering, held, work_forever
+from ai_sysadmin.context.facts import Facts
 from ai_sysadmin.core.acting import ActionRequest, Origin
 from ai_sysadmin.core.clock import Clock
-from ai_sysadmin.core.records import EvidencePack, Investigation
+from ai_sysadmin.core.records import Investigation
 from ai_sysadmin.core.settings import MetaModel
 from ai_sysadmin.meta_model import rules
 from ai_sysadmin.meta_model.investigate import WITHOUT_MODEL, Investigator
@@ -56,10 +57,10 @@ class Investigations:
         async with held(self.store, claim):
             facts = await self.gathering.facts(claim)
             found = await self.investigator.investigate(facts, claim)
-            await self._finish(claim, found.facts.pack, found.investigation)
+            await self._finish(claim, found.facts, found.investigation)
 
-    async def _finish(self, claim: Claim, pack: EvidencePack, found: Investigation) -> None:
-        incident = await self.store.finish_investigation(claim, pack, found, requests_of(self.host, found))
+    async def _finish(self, claim: Claim, facts: Facts, found: Investigation) -> None:
+        incident = await self.store.finish_investigation(claim, facts.pack, found, requests_of(self.host, found, facts))
         log.info(
             "investigation finished by %s: %s",
             found.investigated_by,
@@ -76,12 +77,13 @@ class Investigations:
         )
 
 
-def requests_of(host: str, found: Investigation) -> tuple[ActionRequest, ...]:
-    """Return what an investigation proposes to do."""
+def requests_of(host: str, found: Investigation, facts: Facts) -> tuple[ActionRequest, ...]:
+    """Return what an investigation proposes to do; what failed too often before, with that as a reason to ask."""
     if found.action is None:
         return ()
     origin = Origin.RULES if found.investigated_by == rules.RULES else Origin.INVESTIGATION
-    return (ActionRequest.propose(host, found.incident_id, found.action, origin, found.cause, found.at),)
+    ask = facts.reason_to_ask(found.action)
+    return (ActionRequest.propose(host, found.incident_id, found.action, origin, found.cause, found.at, ask),)
 
 
 def _fields(incident_id: str, event: str, **more: object) -> dict[str, object]:

@@ -143,6 +143,7 @@ def investigated(
     action, remarks = _action(facts, reply, model)
     return Investigation(
         incident_id=facts.incident.id,
+        evidence_hash=facts.pack.hash,
         diagnosis=cut(_diagnosis(findings, reply.next), _MOST_DIAGNOSIS),
         cause=one_line(reply.cause, 200),
         confidence=reply.confidence,
@@ -154,6 +155,20 @@ def investigated(
         notes=(*facts.gaps, *unread, *dropped, *dropped_too, *remarks),
         at=now,
     )
+
+
+def repeated(facts: Facts, investigations: Sequence[Investigation], now: datetime) -> Investigation | None:
+    """Return the last investigation with a new date where nothing is different; none: it has to be investigated.
+
+    What rules found is not repeated: there may be a model by now.
+    """
+    last = investigations[-1] if investigations else None
+    if last is None or last.investigated_by == rules.RULES:
+        return None
+    if facts.pack.hash != last.evidence_hash or facts.incident.failures > facts.incident.failures_investigated:
+        return None
+    unspent = {"model_calls": 0, "prompt_tokens": 0, "completion_tokens": 0, "cached_tokens": 0}
+    return last.model_copy(update={"at": now, **unspent})
 
 
 def _cited(facts: Facts, findings: Sequence[Finding]) -> tuple[list[Finding], list[str]]:
@@ -175,7 +190,7 @@ def _diagnosis(findings: Sequence[Finding], after: str) -> str:
 
 def _action(facts: Facts, reply: Reply, model: str) -> tuple[ProposedAction | None, list[str]]:
     named = facts.choices.get(reply.action)
-    remedy = None if known(facts).in_the_way else facts.remedy
+    remedy = None if known(facts).in_the_way or facts.spent else facts.remedy
     if named is None and remedy is not None:
         return remedy, [f"{model} named no action; this is the rules' remedy for a measured failure"]
     return named, []

@@ -60,6 +60,8 @@ class Investigator:
 
     async def investigate(self, facts: Facts, claim: Claim) -> Found:
         """Return what was found, always. Raises: StoreUnavailable (its own condition cannot be noted)."""
+        if same := decide.repeated(facts, claim.investigations, self.clock.now()):
+            return Found(facts, same)
         if why := self._why_rules(facts, claim):
             return Found(facts, rules.investigate(facts, why, self.clock.now()))
         try:

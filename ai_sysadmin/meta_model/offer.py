@@ -2,13 +2,14 @@
 
 import json
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from importlib.resources import files
 from typing import Final, Literal
 
 from ai_sysadmin.llm_backend import Schema, ToolCall, ToolSpec
-from ai_sysadmin.meta_model.steps import ANSWER, PLAN, Step, specs_of, step_schema
+from ai_sysadmin.meta_model.proposable import Proposable
+from ai_sysadmin.meta_model.steps import ANSWER, PLAN, Step, closed, specs_of, step_schema
 from ai_sysadmin.meta_model.talk import Proposed
 from ai_sysadmin.tools.toolbox import Looks, Toolbox
 
@@ -21,8 +22,11 @@ LOOKING: Final[Mapping[Way, str]] = {
 }
 PROPOSE: Final = "propose"
 PROPOSES: Final = "put an action up for a person's approval; nothing runs without it"
-Propose = Callable[[str, str, str], Awaitable[Proposed]]
-"""Proposes an action: its name, its unit, and why. Raises: Refused."""
+Propose = Callable[[str, Mapping[str, str], str], Awaitable[Proposed]]
+"""Proposes an action: its name, its arguments, and why. Raises: Refused."""
+_WHY: Final[Schema] = {"type": "string", "maxLength": 200}
+_CALL: Final = f"{PROPOSE}_"
+"""What stands before an action's name where a server's own tool calls propose it."""
 
 
 class Offer:
@@ -32,7 +36,7 @@ class Offer:
         toolbox: what may be looked up.
         looks: this conversation's look-ups.
         propose: how an action is proposed; none: it may not be.
-        actions: the names of the actions that may be proposed.
+        actions: the actions that may be proposed.
         client_tools: the client's own.
     """
 
@@ -41,15 +45,16 @@ class Offer:
         toolbox: Toolbox,
         looks: Looks,
         propose: Propose | None = None,
-        actions: tuple[str, ...] = (),
+        actions: tuple[Proposable, ...] = (),
         client_tools: tuple[ToolSpec, ...] = (),
     ) -> None:
         self.looks = looks
         self._toolbox = toolbox
-        self._propose = propose
-        self._actions = actions
+        self._propose = propose if actions else None
+        self._actions = {each.name: each for each in actions} if propose else {}
+        taken = {PROPOSE, *toolbox.tools, *(f"{_CALL}{name}" for name in self._actions)}
         self._client_tools: Mapping[str, ToolSpec] = {
-            tool.name: tool for tool in client_tools if tool.name not in toolbox.tools and tool.name != PROPOSE
+            tool.name: tool for tool in client_tools if tool.name not in taken
         }
 
     @property
@@ -60,23 +65,25 @@ class Offer:
     @cached_property
     def schema(self) -> Schema:
         base = step_schema(self._toolbox.tools.values(), self._client_tools.values())
-        return {"anyOf": [*base["anyOf"], *([_proposal(self._actions)] if self._propose else [])]}
+        return {"anyOf": [*base["anyOf"], *_proposals(self._actions.values())]}
 
     @cached_property
     def specs(self) -> tuple[ToolSpec, ...]:
         """Return all of it as a server's own tool calls describe it."""
-        specs = (*specs_of(self._toolbox.tools), *self._client_tools.values())
-        if not self._propose:
-            return specs
-        properties = {
-            name: part for name, part in _proposal(self._actions)["properties"].items() if name not in {"plan", "do"}
-        }
-        parameters = {"type": "object", "properties": properties, "required": list(properties)}
-        return (*specs, ToolSpec(name=PROPOSE, description=PROPOSES, parameters=parameters))
+        proposing = (
+            ToolSpec(
+                name=f"{_CALL}{each.name}",
+                description=f"{PROPOSES}. The action: {each.says}",
+                parameters=closed({**each.arguments, "why": dict(_WHY)}),
+            )
+            for each in self._actions.values()
+        )
+        return (*specs_of(self._toolbox.tools), *self._client_tools.values(), *proposing)
 
     def has(self, name: str) -> bool:
         """Tell whether there is something of that name to be done, or it is to answer."""
-        return name in {ANSWER, *self._toolbox.tools, *self._client_tools} or (name == PROPOSE and bool(self._propose))
+        known = {ANSWER, *self._toolbox.tools, *self._client_tools, *(f"{_CALL}{each}" for each in self._actions)}
+        return name in known or (name == PROPOSE and bool(self._propose))
 
     def instructions(self, way: Way) -> str:
         """Return how to use what is offered, for a system prompt; nothing where nothing is.
@@ -90,7 +97,8 @@ class Offer:
     def _described(self) -> str:
         lines = [self._toolbox.described()] if self._toolbox.tools else []
         if self._propose:
-            lines.append(f"{PROPOSE}(action: {' | '.join(self._actions)}, unit, why): {PROPOSES}")
+            lines.append(f"{PROPOSE}(action, the action's arguments, why): {PROPOSES}. The actions:")
+            lines += [f"- {each.line}" for each in self._actions.values()]
         lines += [
             f"{tool.name}(arguments: {json.dumps(tool.parameters, ensure_ascii=False)[:600]}): {tool.description[:300]}"
             for tool in self._client_tools.values()
@@ -107,18 +115,27 @@ class Offer:
 
     def proposal(self, step: Step) -> Awaitable[Proposed] | None:
         """Return a step as a proposal to be made; none: it is something else. Awaiting it raises Refused."""
-        if step.do != PROPOSE or self._propose is None:
+        called = step.do.removeprefix(_CALL) if step.do.startswith(_CALL) else ""
+        if self._propose is None or not (step.do == PROPOSE or called in self._actions):
             return None
-        given = {name: str(step.arguments.get(name, "")) for name in ("action", "unit", "why")}
-        return self._propose(given["action"], given["unit"], given["why"])
+        name = called or str(step.arguments.get("action", ""))
+        known = self._actions.get(name)
+        given = known.given(step.arguments) if known else {}
+        return self._propose(name, given, str(step.arguments.get("why", "")))
 
 
-def _proposal(actions: tuple[str, ...]) -> dict[str, dict[str, object]]:
-    properties: dict[str, object] = {
-        "plan": dict(PLAN),
-        "do": {"type": "string", "const": PROPOSE},
-        "action": {"type": "string", "enum": list(actions)},
-        "unit": {"type": "string", "maxLength": 120},
-        "why": {"type": "string", "maxLength": 200},
-    }
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}  # type: ignore[dict-item]
+def _proposals(actions: Iterable[Proposable]) -> Iterator[Schema]:
+    """Yield what a proposal may be: a branch for each action, one for all that take the same arguments."""
+    alike: dict[str, list[Proposable]] = {}
+    for each in actions:
+        alike.setdefault(json.dumps(each.arguments, sort_keys=True), []).append(each)
+    for group in alike.values():
+        yield closed(
+            {
+                "plan": dict(PLAN),
+                "do": {"type": "string", "const": PROPOSE},
+                "action": {"type": "string", "enum": [each.name for each in group]},
+                **group[0].arguments,
+                "why": dict(_WHY),
+            }
+        )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ai_sysadmin.context.defuse import cut, one_line, quoted
-from ai_sysadmin.core.acting import ActionRequest, ActionState
+from ai_sysadmin.core.acting import ActionRequest, ActionState, Origin
 from ai_sysadmin.core.clock import local, since
 from ai_sysadmin.core.incident import Incident
 from ai_sysadmin.stores import Action, ServiceNote
@@ -90,9 +90,15 @@ def _incident(incident: Incident, now: datetime) -> str:
 def _approval(action: Action) -> str:
     request = action.request
     return (
-        f"- {quoted(does(request))} ({action.risk or 'risk not ruled yet'}) {why_there(request)}: "
+        f"- {quoted(does(request))} ({action.risk or 'risk not ruled yet'}) {why_there(request)}{_planned(action)}: "
         f"approve it with `/approve {request.id}` or, on the host, `ai-sysadmin actions approve {request.id}`"
     )
+
+
+def _planned(action: Action) -> str:
+    """Say what the executor would do, and by what it saw; empty: it has not said."""
+    plan = action.plan
+    return f"; it {quoted(plan.does)}, seen: {quoted(plan.precondition)}" if plan else ""
 
 
 def _past(action: Action) -> str:
@@ -105,7 +111,9 @@ def _past(action: Action) -> str:
 
 def why_there(request: ActionRequest) -> str:
     """Say what an action is for."""
-    return f"for incident {request.incident_id}" if request.incident_id else "asked for in chat"
+    if request.incident_id:
+        return f"for incident {request.incident_id}"
+    return "asked for by an operator" if request.origin is Origin.OPERATOR else "asked for in chat"
 
 
 def does(request: ActionRequest) -> str:

@@ -13,9 +13,10 @@ RULES = "rules"
 def investigate(facts: Facts, why_rules: str, now: datetime, notes: Sequence[str] = ()) -> Investigation:
     """Return what can be told from the facts alone."""
     seen = known(facts)
-    remedy = None if seen.in_the_way else facts.remedy
+    remedy = None if seen.in_the_way or facts.spent else facts.remedy
     return Investigation(
         incident_id=facts.incident.id,
+        evidence_hash=facts.pack.hash,
         diagnosis=f"By rules: {why_rules}. {_diagnosis(facts, seen, remedy)}",
         cause=seen.cause,
         confidence=60 if facts.failed else 0,
@@ -34,6 +35,8 @@ def _diagnosis(facts: Facts, seen: Known, remedy: ProposedAction | None) -> str:
         lines.append(f"What helps most often is {remedy.name}.")
     elif seen.in_the_way:
         lines.append(f"A restart alone would not help: {seen.in_the_way}.")
+    elif facts.remedy and facts.spent:
+        lines.append(f"{facts.remedy.name} is not proposed again: {facts.spent}.")
     elif facts.failed:
         lines.append("Nothing in the catalogue would help; a person should look at it.")
     else:

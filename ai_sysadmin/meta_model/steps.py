@@ -44,16 +44,17 @@ def step_schema(tools: Iterable[Tool], others: Iterable[ToolSpec] = ()) -> Schem
     ``others`` are tools of a client's own; their arguments stand in a field ``arguments``, as the client describes
     them.
     """
-    branches = [_branch({})]
-    branches += [_branch({"plan": PLAN, "do": _named(tool.name), **tool.schema["properties"]}) for tool in tools]
+    branches = [closed({})]
+    branches += [closed({"plan": PLAN, "do": _named(tool.name), **tool.schema["properties"]}) for tool in tools]
     branches += [
-        _branch({"plan": PLAN, "do": _named(tool.name), "arguments": dict(tool.parameters) or {"type": "object"}})
+        closed({"plan": PLAN, "do": _named(tool.name), "arguments": dict(tool.parameters) or {"type": "object"}})
         for tool in others
     ]
     return {"anyOf": branches}
 
 
-def _branch(properties: dict[str, Any]) -> dict[str, Any]:
+def closed(properties: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of an object with exactly these properties."""
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 

@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 
 from ai_sysadmin.context.claims import GATHERING_SECONDS, Gathering, held, work_forever
 from ai_sysadmin.context.condition import Condition
+from ai_sysadmin.context.facts import Facts
 from ai_sysadmin.core.acting import ActionRequest, Origin
 from ai_sysadmin.core.clock import Clock
-from ai_sysadmin.core.records import EvidencePack, Review, Verdict
+from ai_sysadmin.core.records import Review, Verdict
 from ai_sysadmin.core.settings import ReviewModel
 from ai_sysadmin.llm_backend import ModelServer
 from ai_sysadmin.review_model import rules
@@ -81,11 +82,11 @@ class Reviewer:
         async with held(self.store, claim):
             facts = await self.gathering.facts(claim)
             review = await self.judge.judge(facts, claim)
-            await self._finish(claim, facts.pack, review)
+            await self._finish(claim, facts, review)
 
-    async def _finish(self, claim: Claim, pack: EvidencePack, review: Review) -> None:
-        requests = requests_of(self.host, review, review.at)
-        incident = await self.store.finish_review(claim, pack, review, requests)
+    async def _finish(self, claim: Claim, facts: Facts, review: Review) -> None:
+        requests = requests_of(self.host, review, review.at, facts)
+        incident = await self.store.finish_review(claim, facts.pack, review, requests)
         log.info(
             "review finished: %s, by %s: %s",
             review.verdict.value,
@@ -106,12 +107,13 @@ class Reviewer:
         )
 
 
-def requests_of(host: str, review: Review, at: datetime) -> tuple[ActionRequest, ...]:
-    """Return what a judgement proposes to do."""
+def requests_of(host: str, review: Review, at: datetime, facts: Facts) -> tuple[ActionRequest, ...]:
+    """Return what a judgement proposes to do; what failed too often before, with that as a reason to ask a person."""
     if review.verdict is not Verdict.ACT or review.action is None:
         return ()
     origin = Origin.RULES if review.judged_by == rules.RULES else Origin.REVIEW
-    return (ActionRequest.propose(host, review.incident_id, review.action, origin, review.cause, at),)
+    ask = facts.reason_to_ask(review.action)
+    return (ActionRequest.propose(host, review.incident_id, review.action, origin, review.cause, at, ask),)
 
 
 def _fields(incident_id: str, event: str, **more: object) -> dict[str, object]:

@@ -12,7 +12,8 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, Field, create_model
 
-from ai_sysadmin.actions.catalogue import CATALOGUE, validate
+from ai_sysadmin.actions.catalogue import validate
+from ai_sysadmin.actions.remedies import OFFERED
 from ai_sysadmin.context.defuse import cut, fenced, for_model, one_line
 from ai_sysadmin.context.facts import NO_ACTION, Facts, choices_text, citable, citation, without_words
 from ai_sysadmin.context.window import Window
@@ -31,7 +32,7 @@ Percent = Annotated[int, Field(ge=0, le=100)]
 
 
 def _actions_there_are() -> str:
-    return "\n".join(f"- {name}: {inspect.getdoc(entry)}" for name, entry in sorted(CATALOGUE.items()))
+    return "\n".join(f"- {entry.name}: {inspect.getdoc(entry)}" for entry in OFFERED)
 
 
 SYSTEM_PROMPT: Final = files(__package__).joinpath("prompt.md").read_text().replace("{actions}", _actions_there_are())
@@ -201,7 +202,7 @@ def _settled(
         action, notes = None, [f"its action is dropped: {fault}"]
     if action:
         return verdict, action, notes
-    remedy = facts.remedy
+    remedy = None if facts.spent else facts.remedy
     if remedy and not _fault(remedy):
         return verdict, remedy, [*notes, "it said act and named no action; this is the rules' remedy"]
     return Verdict.ESCALATE, None, [*notes, "it said act and named no action, and the rules know none"]
@@ -234,6 +235,8 @@ def unusable(facts: Facts, why: str, completion: Completion | None, calls: int, 
 def repeated(facts: Facts, reviews: Sequence[Review], now: datetime) -> Review | None:
     """Return the last judgement with a new date where the evidence is the same as then; none: it has to be judged."""
     last = reviews[-1] if reviews else None
-    if last is None or not facts.pack.hash == facts.incident.reviewed_hash == last.evidence_hash:
+    if last is None or facts.incident.failures > facts.incident.failures_investigated:
+        return None
+    if not facts.pack.hash == facts.incident.reviewed_hash == last.evidence_hash:
         return None
     return spent(last.model_copy(update={"at": now}), None, 0)

@@ -47,7 +47,7 @@ _SEVERITY = {
 _MEASURED_CONFIDENCE = 60
 """That a unit failed is certain; that its result is the whole cause is not."""
 _NAMED_CONFIDENCE = 70
-_OBSERVED = frozenset({"unit_status", "symptoms", "unit_log", "changes", "dependencies", "metrics"})
+_OBSERVED = frozenset({"unit_status", "symptoms", "unit_log", "changes", "dependencies", "metrics", "outcomes"})
 
 
 def judge(facts: Facts, now: datetime, notes: Sequence[str] = ()) -> Review:
@@ -76,6 +76,8 @@ def _verdict(facts: Facts, seen: Known) -> tuple[Verdict, str]:
     unit = facts.incident.unit
     if facts.failed and facts.remedy and seen.in_the_way:
         return Verdict.ESCALATE, f"{unit} is measured failed, and {seen.in_the_way}"
+    if facts.failed and facts.remedy and facts.spent:
+        return Verdict.ESCALATE, f"{unit} is measured failed, and of {facts.remedy.name} is known: {facts.spent}"
     if facts.failed and facts.remedy:
         return Verdict.ACT, f"{unit} is measured failed, and {facts.remedy.name} is what helps most often"
     if facts.failed:

@@ -8,7 +8,7 @@ from ai_sysadmin.context.condition import Condition
 from ai_sysadmin.context.evidence import gather
 from ai_sysadmin.context.facts import Facts, facts_of
 from ai_sysadmin.context.knowledge.runbooks import shipped
-from ai_sysadmin.core.incident import attach, open_incident
+from ai_sysadmin.core.incident_triggers import attach, open_incident
 from ai_sysadmin.core.records import Review
 from ai_sysadmin.core.settings import Backend, ReviewModel
 from ai_sysadmin.core.symptom_kinds import SymptomKind

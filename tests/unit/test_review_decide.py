@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from ai_sysadmin.actions.catalogue import CATALOGUE
+from ai_sysadmin.actions.remedies import OFFERED
 from ai_sysadmin.context.window import LeftOut, Window
 from ai_sysadmin.core.records import ProposedAction, Verdict
 from ai_sysadmin.core.symptom_kinds import SymptomKind
@@ -76,12 +76,12 @@ async def test_the_brief_prompt_lacks_examples_and_nothing_that_the_reply_needs(
     assert len(brief) < len(decide.SYSTEM_PROMPT) / 2
     assert all(f'"{name}"' in brief for name in decide.Reply.model_fields)
     assert all(f"- {verdict.value}:" in brief for verdict in Verdict)
-    assert all(f"- {name}: " in brief for name in CATALOGUE)
+    assert all(f"- {entry.name}: " in brief for entry in OFFERED)
 
 
 async def test_the_head_says_what_each_action_does_and_shows_good_judgement():
-    for name in CATALOGUE:
-        assert f"- {name}: " in decide.SYSTEM_PROMPT
+    for entry in OFFERED:
+        assert f"- {entry.name}: " in decide.SYSTEM_PROMPT
     examples = [json.loads(" ".join(text.split())) for text in re.findall(r"(?ms)^\{.*?\}$", decide.SYSTEM_PROMPT)]
     assert {example["verdict"] for example in examples} >= {"escalate", "watch"}
     for example in examples:

@@ -39,7 +39,7 @@ class Rig:
         self.units = FixedUnits()
         self.review_model = ScriptedModel()
         self.meta_model = ScriptedModel(name="meta")
-        evidence = gathering(units=self.units, clock=self.clock)
+        evidence = gathering(units=self.units, clock=self.clock, outcomes=stores.outcomes)
         shared = {"host": HOST, "gathering": evidence, "clock": self.clock}
         self.reviewer = Reviewer.build(
             **shared,

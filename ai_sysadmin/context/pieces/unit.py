@@ -26,8 +26,9 @@ async def look(unit: str, units: ExaminedUnits, clean: Cleaner) -> Draft:
 
 
 def facts_from(status: UnitStatus) -> dict[str, str]:
-    """Return a unit's state as facts; ``facts.status_in`` reads them back."""
-    return {name: str(value) for name, value in status.model_dump(mode="json", exclude_none=True).items()}
+    """Return a unit's state as facts, without its lists; ``facts.status_in`` reads them back."""
+    given = status.model_dump(mode="json", exclude_none=True)
+    return {name: str(value) for name, value in given.items() if not isinstance(value, list)}
 
 
 def _facts_of(setup: UnitSetup) -> dict[str, str]:

@@ -80,7 +80,7 @@ def trigger_of(standing: Standing, result: ProbeResult, host: str, now: datetime
     probe = standing.probe
     return Trigger(
         host=host,
-        unit="",
+        unit=unit_behind(probe),
         about=standing.subject,
         kind=_kind(probe, result),
         template="",
@@ -96,6 +96,12 @@ def trigger_of(standing: Standing, result: ProbeResult, host: str, now: datetime
             "severity": str(probe.severity),
         },
     )
+
+
+def unit_behind(probe: ProbeSettings) -> str:
+    """Return the one unit that a probe is of; empty: it names none, several, or a pattern."""
+    unit = probe.units[0] if len(probe.units) == 1 else ""
+    return "" if any(each in unit for each in "*?[") else unit
 
 
 def _kind(probe: ProbeSettings, result: ProbeResult) -> SymptomKind:
