@@ -5,7 +5,7 @@ loops of all of them in one process.
 """
 
 import gc
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 from ai_sysadmin.core.settings import Settings
 from ai_sysadmin.ground import Ground, Known, gathering_of, ground, known_of, model_of, toolbox_of
 from ai_sysadmin.runtime.service import Loop, backing_off, run_service
+from ai_sysadmin.stores import ServiceNote
 from ai_sysadmin.stores.sqlite import SqliteStores
 
 if TYPE_CHECKING:
     from ai_sysadmin.actions.client import ExecutorClient
     from ai_sysadmin.context.condition import Condition
     from ai_sysadmin.llm_backend.door import OpenModel
+    from ai_sysadmin.meta_model.proposals import Proposals
     from ai_sysadmin.openai_api_server.answers.front import Front
 
 Loops = dict[str, Loop]
@@ -160,6 +162,7 @@ async def meta_model_loops(on: Ground) -> Loops:
 
 async def api_loops(on: Ground) -> Loops:
     from ai_sysadmin.actions.client import ExecutorClient
+    from ai_sysadmin.meta_model.proposals import Proposals
     from ai_sysadmin.openai_api_server import app, server
     from ai_sysadmin.openai_api_server.gate import keys
     from ai_sysadmin.openai_api_server.system import knowledge
@@ -169,13 +172,15 @@ async def api_loops(on: Ground) -> Loops:
     keys.ensure_ingest_key(settings.ingest_key_file)
     executor = ExecutorClient(settings.propose_socket)
     known = known_of(on)
+    proposals = Proposals(settings, on.stores.proposals, on.stores.reader, on.units, on.clock)
     listening = on.exits.enter_context(server.sockets(settings))
     application = app.build(
         app.Parts(
             settings=settings,
             stores=on.stores,
-            front=_front(on, known, executor),
+            front=_front(on, known, executor, proposals),
             executor=executor,
+            proposals=proposals,
             probes={layer: model_of(on, layer, "plain") for layer in ("trigger", "review", "meta")},
             knowing=app.Knowing(known.retrieval, knowledge.reindexing(known.indexer)),
             clock=on.clock,
@@ -185,24 +190,44 @@ async def api_loops(on: Ground) -> Loops:
     return {"api": partial(server.serve, application, listening)}
 
 
-def _front(on: Ground, known: Known, executor: "ExecutorClient") -> "Front":
+async def notifier_loops(on: Ground, *, units: bool = True) -> Loops:
+    """Return who tells people; ``units``: the services are units, whose states systemd knows."""
+    from ai_sysadmin.notifications import SERVICE
+    from ai_sysadmin.notifications.daemon import Around, Notifier
+    from ai_sysadmin.notifications.suite_watch import standing_of, states_of
+
+    stores = on.stores
+
+    async def standing() -> Mapping[str, str]:
+        return standing_of(await stores.reader.notes(), await states_of(on.units.status) if units else {})
+
+    async def say(state: str, text: str) -> None:
+        await stores.notes.note(ServiceNote(service=SERVICE, state=state, text=text, at=on.clock.now()))
+
+    ledger = on.settings.state_dir / "notifications.json"
+    around = Around(stores.notifications, standing, say, on.clock, on.heart, ledger)
+    return Notifier(on.settings.notifications, around).loops()
+
+
+def _front(on: Ground, known: Known, executor: "ExecutorClient", proposals: "Proposals") -> "Front":
     """Return who answers people: chat over the meta model and its tools, small tasks by the review model."""
-    from ai_sysadmin.actions.catalogue import CATALOGUE
+    from ai_sysadmin.actions.catalogue import catalogue_of
+    from ai_sysadmin.core.acting import Origin
     from ai_sysadmin.meta_model.chat import Chat
-    from ai_sysadmin.meta_model.proposals import Proposals
+    from ai_sysadmin.meta_model.proposable import proposables
     from ai_sysadmin.meta_model.small_tasks import SmallTasks
     from ai_sysadmin.openai_api_server.answers.front import Front
+    from ai_sysadmin.tools.nixos import not_nixos
 
     settings, stores = on.settings, on.stores
-    proposals = Proposals(settings.host_name, stores.proposals, stores.reader, on.units, on.clock)
     chat = Chat(
         model=model_of(on, "meta", "foreground"),
         fast=model_of(on, "review", "foreground"),
-        toolbox=toolbox_of(on, known),
+        toolbox=toolbox_of(on, known, Origin.CHAT),
         settings=settings.meta_model,
         output_tokens=settings.tools.output_tokens,
         propose=proposals.propose,
-        actions=tuple(CATALOGUE),
+        actions=proposables(catalogue_of(settings), settings, is_nixos=not not_nixos(Path("/"))),
     )
     small = SmallTasks(model_of(on, "review", "background"))
     return Front(settings, chat, small, stores.reader, executor, on.clock)
@@ -233,6 +258,10 @@ async def api(settings: Settings) -> None:
     await _serve("api", settings, api_loops)
 
 
+async def notifier(settings: Settings) -> None:
+    await _serve("notifier", settings, notifier_loops)
+
+
 async def executor(settings: Settings, policy_file: Path | None = None, proposers: int = -1) -> None:
     """Be the privileged process; ``policy_file`` is the file that the settings came from."""
     from ai_sysadmin.executor import daemon
@@ -244,7 +273,8 @@ async def suite(settings: Settings, also: Callable[[SqliteStores], Loops]) -> No
     """Run all services but the executor in this process, and ``also`` what the terminal wants to show."""
 
     async def everything(on: Ground) -> Loops:
-        parts = (trigger_monitor_loops, review_model_loops, meta_model_loops, api_loops)
+        telling = partial(notifier_loops, units=False)
+        parts = (trigger_monitor_loops, review_model_loops, meta_model_loops, api_loops, telling)
         loops = also(on.stores)
         for part in parts:
             loops |= await part(on)

@@ -1,21 +1,34 @@
-"""`actions`: list them, show one, approve or reject it. The decision goes to the executor, never through the API."""
+"""`actions`: list them, show one, propose one, approve or reject it, talk about it.
+
+The decision goes to the executor, never through the API. What is shown of an action is the executor's word; what its
+proposer said of it stands apart.
+"""
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
+from ai_sysadmin.actions.catalogue import catalogue_of
 from ai_sysadmin.actions.client import ExecutorClient
 from ai_sysadmin.actions.protocol import ActionFacts
+from ai_sysadmin.cli.actions_page import action_page, actions_page, catalogue_page, decided_page, discussed, shown
 from ai_sysadmin.cli.api import Api
-from ai_sysadmin.cli.desk import Desk, Given, Json, SettingsFile, StateDir
-from ai_sysadmin.cli.incident_page import described, proposer
-from ai_sysadmin.cli.layout import fact, heading, table, wrapped
-from ai_sysadmin.core.clock import local
+from ai_sysadmin.cli.chat.command import Fast
+from ai_sysadmin.cli.desk import Desk, Given, Json, SettingsFile, StateDir, warn
+from ai_sysadmin.cli.policy import EXPLAIN_SECONDS, arguments_of, explained_page
+from ai_sysadmin.core.acting import ActionState, Origin
 from ai_sysadmin.core.errors import ExecutorUnavailable, NotFound, Refused
+from ai_sysadmin.openai_api_server.system.deciding_views import NewAction
 from ai_sysadmin.openai_api_server.system.views import Actions, ActionView
 
-app = typer.Typer(help="Remedies: list, show, approve, reject.", invoke_without_command=True)
+app = typer.Typer(
+    help="Remedies: list, show, propose, approve, reject, discuss; what there is.", invoke_without_command=True
+)
+RULING_SECONDS: Final = 5.0
+_POLL_SECONDS: Final = 0.2
+_ON_ITS_WAY: Final = frozenset({ActionState.PROPOSED, ActionState.SUBMITTED})
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would run, be checked and be taken back.")]
 OnlyState = Annotated[
     list[str] | None, typer.Option("--state", help="Only those in this state; `pending`: those that wait for you.")
 ]
@@ -57,22 +70,82 @@ def show(
     state_dir: StateDir = None,
     as_json: Json = False,
 ) -> None:
-    """Show one action: what would be done, at what risk, what came of it."""
+    """Show one action: what would be done, at what risk, how it is checked, what came of it and what it wrote."""
     desk = Desk.open(context, settings, state_dir, as_json)
     view, facts = asyncio.run(_look(desk, action_id))
-    desk.answer(view, action_page(view, facts))
+    desk.answer(view, action_page(view, facts, desk.settings.executor.post_check_seconds))
+
+
+@app.command()
+def propose(
+    context: typer.Context,
+    action: Annotated[str, typer.Argument(metavar="NAME", help="The action's name: `actions catalogue` lists them.")],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Its arguments, such as unit=nginx.service.")
+    ] = None,
+    why: Annotated[str, typer.Option("--why", help="Your reason; it is remembered.")] = "",
+    dry_run: DryRun = False,
+    settings: SettingsFile = None,
+    state_dir: StateDir = None,
+    as_json: Json = False,
+) -> None:
+    """Propose an action: the executor rules on it, and you approve it where it does not only look."""
+    desk = Desk.open(context, settings, state_dir, as_json)
+    given = arguments_of(action, arguments or [])
+    if dry_run:
+        client = ExecutorClient(desk.settings.operate_socket, timeout_seconds=EXPLAIN_SECONDS)
+        explained = asyncio.run(client.explain(action, given, Origin.OPERATOR))
+        desk.answer(explained, f"{explained_page(explained, desk.settings)}\n\nNothing was proposed.")
+        return
+    view, facts = asyncio.run(_propose(desk, NewAction(name=action, arguments=given, why=why)))
+    if view.state is ActionState.REFUSED:
+        raise Refused(view.text)
+    desk.answer(view, action_page(view, facts, desk.settings.executor.post_check_seconds))
+
+
+@app.command()
+def catalogue(
+    context: typer.Context, settings: SettingsFile = None, state_dir: StateDir = None, as_json: Json = False
+) -> None:
+    """List every action that there is on this host, with its arguments and risks."""
+    desk = Desk.open(context, settings, state_dir, as_json)
+    listed = shown(catalogue_of(desk.settings))
+    desk.answer(listed, catalogue_page(listed))
+
+
+@app.command()
+def discuss(
+    context: typer.Context,
+    action_id: ActionId,
+    fast: Fast = False,
+    settings: SettingsFile = None,
+    state_dir: StateDir = None,
+) -> None:
+    """Talk with the assistant about an action, which is told what the executor says of it."""
+    from ai_sysadmin.cli.chat.loop import chat as talk
+
+    desk = Desk.open(context, settings, state_dir, as_json=False)
+    view, facts = asyncio.run(_look(desk, action_id))
+    question = discussed(view, facts, desk.settings.executor.post_check_seconds)
+    raise typer.Exit(talk(desk.settings, fast=fast, first=question))
 
 
 @app.command()
 def approve(
     context: typer.Context,
     action_id: ActionId,
+    dry_run: DryRun = False,
     settings: SettingsFile = None,
     state_dir: StateDir = None,
     as_json: Json = False,
 ) -> None:
     """Approve an action: the executor checks everything once more and runs it."""
     desk = Desk.open(context, settings, state_dir, as_json)
+    if dry_run:
+        view, known = asyncio.run(_look(desk, action_id))
+        desk.answer(known or view, action_page(view, known, desk.settings.executor.post_check_seconds))
+        warn("Nothing was approved.")
+        return
     facts = asyncio.run(ExecutorClient(desk.settings.operate_socket).approve(action_id))
     desk.answer(_unless_refused(facts), decided_page(facts))
 
@@ -100,58 +173,19 @@ async def _look(desk: Desk, action_id: str) -> tuple[ActionView, ActionFacts | N
         return view, None
 
 
+async def _propose(desk: Desk, wanted: NewAction) -> tuple[ActionView, ActionFacts | None]:
+    """Propose an action and wait a little for the executor's ruling."""
+    api = Api(desk.settings)
+    view = await api.request("POST", "actions", ActionView, wanted)
+    until = asyncio.get_running_loop().time() + RULING_SECONDS
+    while view.state in _ON_ITS_WAY and asyncio.get_running_loop().time() < until:
+        await asyncio.sleep(_POLL_SECONDS)
+        view = await api.one("actions", view.id, ActionView)
+    return await _look(desk, view.id)
+
+
 def _unless_refused(facts: ActionFacts) -> ActionFacts:
     """Raise what the executor said no to, after a person had said yes."""
     if facts.state == "refused":
         raise Refused(facts.text)
     return facts
-
-
-def actions_page(found: Actions) -> str:
-    """Render a list of actions."""
-    if not found.actions:
-        return "No actions."
-    rows = [
-        (each.id, "waits for you" if each.pending else each.state, each.risk or "-", local(each.at), described(each))
-        for each in found.actions
-    ]
-    return "\n".join(table(("ID", "STATE", "RISK", "PROPOSED", "WHAT"), rows, width=120))
-
-
-def action_page(view: ActionView, facts: ActionFacts | None) -> str:
-    """Render an action: first what the executor itself says of it, apart from it what was said by others."""
-    cause = f"for incident {view.incident_id}" if view.incident_id else "asked for in chat"
-    lines = [described(view), *fact("action", f"{view.id} {cause} on {view.host}")]
-    lines += fact("state", f"{view.state}{f' by {view.by}' if view.by else ''}{f': {view.text}' if view.text else ''}")
-    lines += fact("proposed", local(view.at))
-    lines += _facts(facts)
-    lines += [*heading("Why, in the proposer's words"), *wrapped(f"{view.why} ({proposer(view.origin)})", 2)]
-    if view.pending:
-        lines += ["", f"  ai-sysadmin actions approve {view.id}"]
-        lines += [f'  ai-sysadmin actions reject {view.id} --why "…"']
-    return "\n".join(lines)
-
-
-def _facts(facts: ActionFacts | None) -> list[str]:
-    if facts is None:
-        return [*heading("What the executor says"), "  nothing: it does not answer, or knows no such action"]
-    lines = heading("What the executor says")
-    if facts.ruling is not None:
-        lines += fact("risk", f"{facts.ruling.risk.value} ({facts.ruling.reason})")
-    for command in facts.commands:
-        lines += fact("would run", " ".join(command))
-    if facts.undo:
-        lines += fact("undo", facts.undo)
-    if facts.expires_in_seconds is not None:
-        lines += fact("expires", f"in {facts.expires_in_seconds // 60} min")
-    return lines
-
-
-def decided_page(facts: ActionFacts) -> str:
-    """Render what the executor answered to a decision."""
-    arguments = " ".join(facts.arguments.values())
-    lines = wrapped(f"{facts.name} {arguments}: {facts.state}{f', {facts.text}' if facts.text else ''}", 2, "")
-    if facts.state not in {"rejected", "succeeded", "failed"}:
-        lines.append(f"  ai-sysadmin actions show {facts.id}")
-        lines += [f"  ai-sysadmin incidents show {facts.incident_id}"] if facts.incident_id else []
-    return "\n".join(lines)

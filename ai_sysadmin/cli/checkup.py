@@ -11,10 +11,12 @@ from ai_sysadmin import __version__
 from ai_sysadmin.actions.client import ExecutorClient
 from ai_sysadmin.cli.api import Api
 from ai_sysadmin.cli.own_units import own_units_or_why
-from ai_sysadmin.core.errors import AiSysadminError, JournalUnavailable, Refused, Unavailable
+from ai_sysadmin.core.errors import AiSysadminError, JournalUnavailable, NotFound, Refused, Unavailable
 from ai_sysadmin.core.records import Record
 from ai_sysadmin.core.settings import Backend, Settings
 from ai_sysadmin.llm_backend.door import open_model
+from ai_sysadmin.notifications import UNCONFIGURED
+from ai_sysadmin.openai_api_server.system.notification_views import Notifying
 from ai_sysadmin.openai_api_server.system.system import WITHOUT
 from ai_sysadmin.openai_api_server.system.views import SystemStatus
 from ai_sysadmin.runtime.bus import MANAGER, MANAGER_PATH, SystemBus
@@ -60,6 +62,7 @@ async def check_up(settings: Settings) -> Checkup:
         _within("systemd", _systemd()),
         *(_within(f"{layer} model", _model(layer, settings)) for layer in LAYERS),
         _within("nix", _nix()),
+        _within("notifications", notifications(settings)),
     )
     units, why = await own_units_or_why()
     return Checkup(checks=(_python(), *api, *chain.from_iterable(others), _pressure()), units=units, why_no_units=why)
@@ -159,6 +162,25 @@ async def _nix() -> tuple[Check, ...]:
         return (Check(name="nix", health=kind, text="there is no nix here; only needed on NixOS"),)
     version = done.stdout.decode(errors="replace").strip().rpartition(" ")[2]
     return (Check(name="nix", health=Health.GOOD, text="on NixOS" if nixos else "present, not NixOS", version=version),)
+
+
+async def notifications(settings: Settings) -> tuple[Check, ...]:
+    """Ask how the notifier stands; what it says names the scheme and the host of a URL at most."""
+    name = "notifications"
+    if settings.notifications.urls_file is None:
+        advice = "set notifications.urls_file to a file of Apprise URLs, then `ai-sysadmin notify test`"
+        return (Check(name=name, health=Health.LACKING, text=UNCONFIGURED.partition(":")[0], advice=advice),)
+    try:
+        note = (await Api(settings).get(name, Notifying)).notifier
+    except (Unavailable, Refused, NotFound):
+        return (Check(name=name, health=Health.LACKING, text="set, and only the API knows whether they arrive"),)
+    if note is None:
+        advice = "systemctl start ai-sysadmin-notifier, or `ai-sysadmin up` where there are no units"
+        return (Check(name=name, health=Health.BAD, text="set, and no notifier has run yet", advice=advice),)
+    if note.state != "ok":
+        advice = "mend the file of notifications.urls_file or the network, then `ai-sysadmin notify test`"
+        return (Check(name=name, health=Health.BAD, text=note.text, advice=advice),)
+    return (Check(name=name, health=Health.GOOD, text=note.text),)
 
 
 def _pressure() -> Check:

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from ai_sysadmin.actions.catalogue import UnitAction, validate
 from ai_sysadmin.cli.columns import WIDTH, columns, cut, said
 from ai_sysadmin.context.defuse import one_line
-from ai_sysadmin.core.acting import ActionState
+from ai_sysadmin.core.acting import ActionState, Plan
 from ai_sysadmin.core.clock import local, since
-from ai_sysadmin.core.errors import Refused
 from ai_sysadmin.core.incident import Incident, State
 from ai_sysadmin.core.records import EvidencePack
 from ai_sysadmin.openai_api_server.system.views import ActionView, IncidentView
@@ -169,34 +167,27 @@ def _recommended(view: IncidentView) -> ActionView | None:
 
 
 def _advice(action: ActionView) -> list[str]:
-    known = _in_catalogue(action)
     lines = said("do", f"{described(action)}, risk: {action.risk or 'not ruled yet'}", 2)
-    if known is not None:
-        lines += said("undo", _undo(known), 2)
-        lines += _by_hand(known, action)
+    if action.plan is not None:
+        lines += said("undo", _undo(action.plan, action.id), 2)
+        lines += _by_hand(action.plan, action.id)
     if action.pending:
         lines += said("approve", f"ai-sysadmin actions approve {action.id}", 1)
         lines += said("or not", f'ai-sysadmin actions reject {action.id} --why "…"', 1)
     return lines
 
 
-def _in_catalogue(action: ActionView) -> UnitAction | None:
-    try:
-        return validate(action.name, action.arguments)
-    except Refused:  # an action of another version
-        return None
+def _undo(plan: Plan, action_id: str) -> str:
+    """Return how it is taken back; a command line whole or not at all."""
+    is_cut = plan.undo.startswith("sudo ") and columns(plan.undo) > WIDTH - 12
+    return f"its command is long: ai-sysadmin actions show {action_id}" if is_cut else plan.undo
 
 
-def _undo(known: UnitAction) -> str:
-    undo = known.undo()
-    return "stop the unit again" if undo.startswith("sudo ") and columns(undo) > WIDTH - 12 else undo
-
-
-def _by_hand(known: UnitAction, action: ActionView) -> list[str]:
+def _by_hand(plan: Plan, action_id: str) -> list[str]:
     """Return what a person could type, whole or not at all: half a command is none."""
-    steps = known.by_hand().split(" && ")
+    steps = plan.by_hand.split(" && ")
     if len(steps) > 2 or any(columns(step) > WIDTH - 15 for step in steps):
-        return said("by hand", f"its commands are long: ai-sysadmin actions show {action.id}", 1)
+        return said("by hand", f"its commands are long: ai-sysadmin actions show {action_id}", 1)
     joined = [*(f"{step} &&" for step in steps[:-1]), steps[-1]]
     return [line for name, step in zip(("by hand", ""), joined, strict=False) for line in said(name, step, 1)]
 

@@ -41,17 +41,29 @@ def evidence_page(piece: Evidence) -> str:
 def _pending(actions: list[ActionView]) -> list[str]:
     lines = heading("Waits for you") if actions else []
     for action in actions:
-        lines += [f"  {described(action)}", *fact("risk", action.risk or "not ruled yet")]
+        lines += [f"  {described(action)}", *fact("risk", action.risk or "not ruled yet"), *_plan(action)]
         lines += fact("why", f"{action.why} ({proposer(action.origin)})")
         lines += [f"    ai-sysadmin actions approve {action.id}"]
         lines += [f'    ai-sysadmin actions reject {action.id} --why "…"']
     return lines
 
 
+def _plan(action: ActionView) -> list[str]:
+    """Say what the executor would do, as it said last; nothing: it has not."""
+    plan = action.plan
+    if plan is None:
+        return []
+    lines = [*fact("does", plan.does), *fact("observed", plan.precondition)]
+    lines += [*fact("must hold", plan.post_check)]
+    return [*lines, *fact("if not", "it is taken back by itself" if plan.revert else "a person is told")]
+
+
 def proposer(origin: str) -> str:
     """Say who proposed an action, and that a model's words are only that."""
     if origin == "chat":
         return "asked for in chat, in the model's words, unverified"
+    if origin == "operator":
+        return "in an operator's own words"
     return "by rule" if origin == "rules" else f"the {origin} model's words, unverified"
 
 
@@ -62,6 +74,7 @@ def _done(actions: list[ActionView]) -> list[str]:
         by = f", decided by {action.by}" if action.by else ""
         text = f": {action.text}" if action.text else ""
         lines += wrapped(f"{local(action.updated_at)} {action.state}{by}{text} [{action.id}]", 4)
+        lines += [f"    What it wrote: ai-sysadmin actions show {action.id}"] if action.output else []
     return lines
 
 

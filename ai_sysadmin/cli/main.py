@@ -8,19 +8,26 @@ from ai_sysadmin import __version__
 from ai_sysadmin.cli import (
     actions,
     ask,
+    audit,
+    build_configuration,
     check,
     configuration,
     doctor,
+    halting,
     incidents,
     keys,
     knowledge,
     models,
     mute,
+    notify,
+    policy,
+    probe,
     services,
     status,
     templates,
     triage,
 )
+from ai_sysadmin.cli import report as trust_report
 from ai_sysadmin.cli.chat import command as chat_command
 from ai_sysadmin.cli.desk import Given, Json, SettingsFile, StateDir, say
 from ai_sysadmin.cli.outcome import report
@@ -58,17 +65,24 @@ services.add_to(app)
 status.add_to(app)
 app.add_typer(incidents.app, name="incidents")
 app.add_typer(actions.app, name="actions")
+app.add_typer(policy.app, name="policy")
+app.add_typer(audit.app, name="audit")
+halting.add_to(app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(templates.app, name="templates")
 app.add_typer(knowledge.app, name="knowledge")
 mute.add_to(app)
 check.add_to(app)
+trust_report.add_to(app)
 triage.add_to(app)
 ask.add_to(app)
 chat_command.add_to(app)
 app.add_typer(configuration.app, name="config")
 doctor.add_to(app)
 app.add_typer(models.app, name="models")
+app.add_typer(notify.app, name="notify")
+app.add_typer(build_configuration.app, name="build-configuration", hidden=True)
+app.add_typer(probe.app, name="probe", hidden=True)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ OWN_UNITS = (
     *("llama-trigger.service", "llama-review.service", "llama-meta.service"),
     *("ai-sysadmin-trigger-monitor.service", "ai-sysadmin-review-model.service", "ai-sysadmin-meta-model.service"),
     *("ai-sysadmin-api.socket", "ai-sysadmin-api.service", "ai-sysadmin-executor.service"),
+    "ai-sysadmin-notifier.service",
     *("ai-sysadmin-executor-propose.socket", "ai-sysadmin-executor-operate.socket"),
 )
 LOOK_SECONDS = 5.0

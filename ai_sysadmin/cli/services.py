@@ -22,6 +22,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("review-model")(review_model)
     app.command("meta-model")(meta_model)
     app.command("api")(api)
+    app.command("notifier")(notifier)
     app.command("executor")(executor)
 
 
@@ -81,6 +82,16 @@ def api(
 
     desk = Desk.open(context, settings, state_dir, as_json)
     _run("api", pipeline.api(desk.settings))
+
+
+def notifier(
+    context: typer.Context, settings: SettingsFile = None, state_dir: StateDir = None, as_json: Json = False
+) -> None:
+    """Service: tell people what needs them."""
+    from ai_sysadmin import pipeline
+
+    desk = Desk.open(context, settings, state_dir, as_json)
+    _run("notifier", pipeline.notifier(desk.settings))
 
 
 def executor(

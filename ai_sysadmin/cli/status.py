@@ -59,6 +59,7 @@ def _counts(found: SystemStatus) -> list[str]:
     lines = ["", f"  incidents  {_listed(live) or 'none open'}"]
     lines += [f"  actions    {pending} waiting for you: ai-sysadmin actions --state pending"] if pending else []
     lines += [f"  executor   {'answers' if found.executor.reachable else 'away'}, autonomy {found.autonomy_level}"]
+    lines += ["  HALTED     no action begins: ai-sysadmin resume"] if found.halted else []
     return [*lines, f"  journal    {_journal(found)}"]
 
 

@@ -24,13 +24,22 @@ from ai_sysadmin.openai_api_server.answers import completions, responses
 from ai_sysadmin.openai_api_server.answers.completions import Front
 from ai_sysadmin.openai_api_server.errors import BUG, Fault, Faulty, fault_of
 from ai_sysadmin.openai_api_server.gate.gate import Gate, changed_by
-from ai_sysadmin.openai_api_server.system import alerts, decisions, key_paths, knowledge
+from ai_sysadmin.openai_api_server.system import (
+    alerts,
+    decisions,
+    key_paths,
+    knowledge,
+    notifications,
+    proposing,
+    report,
+)
 from ai_sysadmin.openai_api_server.system.opinions import Judged, Muting, Opinions
 from ai_sysadmin.openai_api_server.system.system import ExecutorProbe, HealthProbe, System
 from ai_sysadmin.stores import DecisionStore, ReadStore, TemplateStore
 from ai_sysadmin.stores.health_store import HealthStore
 from ai_sysadmin.stores.key_store import KeyStore
 from ai_sysadmin.stores.knowledge_store import KnowledgeStore
+from ai_sysadmin.stores.notification_store import NotificationStore
 from ai_sysadmin.stores.opinion_store import AlertStore, MuteStore
 
 READY_SECONDS: Final = 2.0
@@ -52,6 +61,9 @@ class Stores(Protocol):
     def alerts(self) -> AlertStore: ...
 
     @property
+    def notifications(self) -> NotificationStore: ...
+
+    @property
     def decisions(self) -> DecisionStore: ...
 
     @property
@@ -62,6 +74,10 @@ class Stores(Protocol):
 
     @property
     def keys(self) -> KeyStore: ...
+
+
+class Executor(ExecutorProbe, proposing.Decider, Protocol):
+    """The executor, as far as the API asks it."""
 
 
 class Knowing(NamedTuple):
@@ -78,9 +94,10 @@ class Parts:
     settings: Settings
     stores: Stores
     front: Front
-    executor: ExecutorProbe
+    executor: Executor
     probes: Mapping[str, HealthProbe]
     knowing: Knowing
+    proposals: proposing.Proposing
     embedder: Embedder | None = None
     clock: Clock = field(default_factory=SystemClock)
 
@@ -107,11 +124,14 @@ def _system_routers(parts: Parts) -> Iterator[APIRouter]:
     settings, stores, clock = parts.settings, parts.stores, parts.clock
     yield _system(System(settings, stores.reader, parts.probes, parts.executor, clock))
     yield _opinions(Opinions(stores.reader, stores.templates, stores.mutes, clock), settings)
+    yield proposing.router(parts.proposals, parts.executor, stores.reader)
     yield decisions.router(decisions.Decisions(stores.reader, stores.decisions, stores.health, clock), settings)
     search, reindex = parts.knowing
     redactor = Redactor(settings.context.redaction)
     yield knowledge.router(stores.knowledge, search, reindex, settings, clock, redactor)
     yield key_paths.router(stores.keys, settings, clock)
+    yield notifications.router(stores.notifications, stores.reader, settings, clock)
+    yield report.router(report.Reports(stores.reader, settings, clock))
 
 
 def _condition(app: FastAPI, store: ReadStore) -> APIRouter:

@@ -9,7 +9,8 @@ from pydantic import BaseModel
 
 from ai_sysadmin.openai_api_server.answers.responses_wire import ResponsesRequest
 from ai_sysadmin.openai_api_server.embeddings import EmbeddingRequest
-from ai_sysadmin.openai_api_server.system import alerts
+from ai_sysadmin.openai_api_server.system import alerts, proposing
+from ai_sysadmin.openai_api_server.system.deciding_views import Deciding, NewAction
 from ai_sysadmin.openai_api_server.system.key_views import NewKey
 from ai_sysadmin.openai_api_server.system.knowledge_views import NewFile, NewNote
 from ai_sysadmin.openai_api_server.system.opinions import Judged, Muting
@@ -31,6 +32,9 @@ _BODIES: Final[Mapping[str, type[BaseModel]]] = {
     f"{_SYSTEM}/knowledge/files": NewFile,
     f"{_SYSTEM}/keys": NewKey,
     f"{_SYSTEM}/incidents/{{incident_id}}/{{decision}}": Why,
+    f"{_SYSTEM}{proposing.PATH}": NewAction,
+    f"{_SYSTEM}{proposing.PATH}/{{action_id}}/approve": Deciding,
+    f"{_SYSTEM}{proposing.PATH}/{{action_id}}/reject": Deciding,
 }
 _MAY_BE_EMPTY: Final = frozenset({Why})
 _STREAMS: Final = frozenset({ChatRequest, ResponsesRequest})

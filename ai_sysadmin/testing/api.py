@@ -3,15 +3,15 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from starlette.datastructures import Headers
 
-from ai_sysadmin.core.errors import AiSysadminError
 from ai_sysadmin.llm_backend import Completion, ServerHealth
 from ai_sysadmin.meta_model.talk import Answered, Event, Words
 from ai_sysadmin.openai_api_server.callers import Caller
 from ai_sysadmin.openai_api_server.wire import ChatRequest, WireMessage
+from ai_sysadmin.testing.front_desk import FakeDecider
 
 READY = ServerHealth(state="ready", text="answers", model="tiny", context_tokens=8192, slots=2)
 
@@ -70,13 +70,5 @@ class FixedHealth:
         return self.answer
 
 
-@dataclass(frozen=True)
-class FixedExecutor:
-    """An executor with nothing to do, or one that cannot be asked."""
-
-    failure: AiSysadminError | None = None
-
-    async def list(self) -> Sequence[Any]:
-        if self.failure is not None:
-            raise self.failure
-        return ()
+class FixedExecutor(FakeDecider):
+    """An executor that knows no action until it is told one, or that cannot be asked."""

@@ -22,8 +22,8 @@ from ai_sysadmin.core.settings import Settings
 _STOPPED: Final = "(stopped)"
 
 
-def chat(settings: Settings, *, fast: bool) -> int:
-    """Talk until the person leaves; return the exit code.
+def chat(settings: Settings, *, fast: bool, first: str = "") -> int:
+    """Talk until the person leaves; return the exit code. ``first`` is asked before they say anything.
 
     Raises:
         ApiUnavailable: nobody answers from the beginning.
@@ -33,7 +33,7 @@ def chat(settings: Settings, *, fast: bool) -> int:
     questions: Questions = FromTerminal(history_at(history_file())) if attended else FromFile(sys.stdin, sys.stdout)
     if attended:
         say(f"{settings.ai_name} on {settings.host_name}. /help lists the commands, Ctrl-D leaves.")
-    return Talk(settings, questions, view_for(sys.stdout), fast=fast).run()
+    return Talk(settings, questions, view_for(sys.stdout), fast=fast).run(first)
 
 
 class Talk:
@@ -50,35 +50,43 @@ class Talk:
         self._conversation = Conversation()
         self._code = 0
 
-    def run(self) -> int:
-        """Answer until there is no more; return 0, or where nobody attends the code of the first failure.
+    def run(self, first: str = "") -> int:
+        """Answer ``first``, where it is given, and until there is no more; return 0, or where nobody attends the code
+        of the first failure.
 
         Ctrl-C stops an answer; where nobody attends, all of it.
         """
         if self._questions.attended:
             with deaf(), unechoed():
-                while self._next():
-                    pass
+                self._all(first)
             return 0
         try:
-            while self._next():
-                pass
+            self._all(first)
         except Stopped:
             return EXIT_CODE
         return self._code
+
+    def _all(self, first: str) -> None:
+        if first:
+            self._carry_out(first, None)
+        while self._next():
+            pass
 
     def _next(self) -> bool:
         """Do what the next line asks for; false: there is none, or it says to leave."""
         said = self._questions.next()
         if said is None or (order := order_of(said)) == Order(Verb.QUIT):
             return False
+        self._carry_out(said, order)
+        return True
+
+    def _carry_out(self, said: str, order: Order | None) -> None:
         try:
             self._do(said, order)
         except Stopped:
             if not self._questions.attended:
                 raise
             say(_STOPPED)
-        return True
 
     def _do(self, said: str, order: Order | None) -> None:
         """Do what one line asks for; what fails is said."""

@@ -9,7 +9,7 @@ from typing import Final
 
 from ai_sysadmin.actions.client import ExecutorClient
 from ai_sysadmin.actions.protocol import ActionFacts
-from ai_sysadmin.cli.actions import action_page, actions_page, decided_page
+from ai_sysadmin.cli.actions_page import action_page, actions_page, decided_page
 from ai_sysadmin.cli.api import Api
 from ai_sysadmin.cli.chat.commands import HELP, Order, Verb
 from ai_sysadmin.cli.chat.input import Questions
@@ -63,7 +63,8 @@ class Orders:
         if not self._questions.attended:
             raise Refused(f"an approval needs a terminal, or on its own: ai-sysadmin actions approve {action_id}")
         view, facts = stoppable(self._look(action_id))
-        say(f"{action_page(view.model_copy(update={'pending': False}), facts)}\n")
+        hold = self._settings.executor.post_check_seconds
+        say(f"{action_page(view.model_copy(update={'pending': False}), facts, hold)}\n")
         if facts.state is not ActionState.PENDING:
             raise Refused(f"{view.id} does not wait for anybody: it is {facts.state}")
         if not self._questions.confirmed(_CONFIRM):

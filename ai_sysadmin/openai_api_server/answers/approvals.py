@@ -4,13 +4,14 @@ All that is said here comes from the executor and the store; no word of it is a 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+import shlex
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from typing import Final, Protocol
 
 from ai_sysadmin.actions.protocol import ActionFacts
 from ai_sysadmin.context.defuse import quoted
-from ai_sysadmin.core.acting import ActionState
+from ai_sysadmin.core.acting import ActionState, Plan, Stage
 from ai_sysadmin.core.errors import AiSysadminError, ExecutorUnavailable, NotFound
 from ai_sysadmin.meta_model.report import does, why_there
 from ai_sysadmin.meta_model.talk import Event, Progress, Words
@@ -23,13 +24,19 @@ OUTCOME_SECONDS: Final = 20.0
 RULING_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.2
 _NOT_RULED: Final = frozenset({ActionState.PROPOSED, ActionState.SUBMITTED})
-_MEANING: Final = {
+_MOST_COMMANDS: Final = 8
+_MOST_FACTS: Final = 60
+_MOST_OUTPUT_LINES: Final = 20
+MEANING: Final = {
     ActionState.PROPOSED: "is on its way to the executor",
     ActionState.SUBMITTED: "is on its way to the executor",
+    ActionState.PREPARING: "is being built, so that it can be shown",
     ActionState.PENDING: "waits for a person",
     ActionState.APPROVED: "is approved and about to start",
     ActionState.STARTED: "is running",
     ActionState.RAN: "has run and is being checked",
+    ActionState.CONFIRMING: "has held and is being made to last",
+    ActionState.REVERTING: "did not hold and is being taken back",
     ActionState.REFUSED: "was refused by the executor",
     ActionState.RECORDED: "was only recorded: the autonomy level lets nobody run it",
     ActionState.REJECTED: "was rejected",
@@ -37,6 +44,7 @@ _MEANING: Final = {
     ActionState.WITHDRAWN: "was taken back: it was not needed any more",
     ActionState.SUCCEEDED: "succeeded",
     ActionState.FAILED: "failed",
+    ActionState.REVERTED: "did not hold and was taken back",
     ActionState.UNKNOWN: "cannot be proved to have run or not; it is never run again",
 }
 
@@ -83,11 +91,15 @@ class Approvals:
             return
         request = action.request
         try:
-            facts = await self._executor.approve_by_key(request.id, request.digest, caller.key, caller.identity)
+            shown = await self._executor.show(request.id)
+            if (shown.name, shown.arguments) != (request.name, request.arguments):
+                yield own(f"Nothing was approved: to the executor {_what(shown)} is another action.\n")
+                return
+            facts = await self._executor.approve_by_key(request.id, action.digest, caller.key, caller.identity)
         except AiSysadminError as error:
             yield own(_undecided("approved", error))
             return
-        runs = "; ".join(quoted(" ".join(command), 400) for command in facts.commands)
+        runs = "; ".join(quoted(shlex.join(command), 400) for command in facts.commands[:_MOST_COMMANDS])
         yield own(f"Approved: {_what(facts)}, {quoted(facts.text)}. It runs {runs}.\n\n")
         async with aclosing(self._outcome(action)) as events:
             async for event in events:
@@ -101,7 +113,7 @@ class Approvals:
             return
         request, why = action.request, why or "rejected in chat"
         try:
-            facts = await self._executor.reject_by_key(request.id, request.digest, caller.key, why, caller.identity)
+            facts = await self._executor.reject_by_key(request.id, action.digest, caller.key, why, caller.identity)
         except AiSysadminError as error:
             yield own(_undecided("rejected", error))
             return
@@ -114,7 +126,7 @@ class Approvals:
         """
         action = await self._ruled(action_id)
         if action.state is not ActionState.PENDING:
-            return f"{described(action)} {_MEANING[action.state]}{_said(action)}.\n", None
+            return f"{described(action)} {MEANING[action.state]}{_said(action)}.\n", None
         try:
             facts = await self._executor.show(action_id)
         except AiSysadminError as error:
@@ -122,8 +134,8 @@ class Approvals:
                 f"{described(action)} waits for a person; the executor cannot be asked: {quoted(str(error))}.\n",
                 None,
             )
-        if facts.state is not ActionState.PENDING or facts.digest != action.request.digest:
-            return f"{described(action)} {_MEANING[facts.state]}, {quoted(facts.text)}.\n", None
+        if facts.state is not ActionState.PENDING or facts.digest != action.digest:
+            return f"{described(action)} {MEANING[facts.state]}, {quoted(facts.text)}.\n", None
         return details(facts, may_approve), facts
 
     async def _decidable(self, action_id: str, caller: Caller, digest: str) -> Action | str:
@@ -137,8 +149,8 @@ class Approvals:
         if action.request.id != action_id:
             return _NO_SUCH.format(action_id)
         if action.state is not ActionState.PENDING:
-            return f"{described(action)} {_MEANING[action.state]}{_said(action)}"
-        if digest and digest != action.request.digest:
+            return f"{described(action)} {MEANING[action.state]}{_said(action)}"
+        if digest and digest != action.digest:
             return f"{described(action)} is not what the card showed"
         return action
 
@@ -159,13 +171,13 @@ class Approvals:
             action = await self._store.action(action_id)
             if action.state is not seen:
                 seen = action.state
-                yield Progress(text=f"{action_id} {_MEANING[seen]}", done=seen.ended)
+                yield Progress(text=f"{action_id} {MEANING[seen]}", done=seen.ended)
         if action.state.ended:
-            yield own(f"It {_MEANING[action.state]}{_said(action)}.\n")
+            yield own(f"It {MEANING[action.state]}{_said(action)}.\n{_output(action.output)}")
             return
         yield Progress(text=f"{action_id} goes on", done=True)
         yield Words(
-            text=f"It {_MEANING[action.state]} still. `/actions` shows what comes of it, as does"
+            text=f"It {MEANING[action.state]} still. `/actions` shows what comes of it, as does"
             f" `ai-sysadmin actions show {action_id}` on the host.\n"
         )
 
@@ -215,8 +227,7 @@ def details(facts: ActionFacts, may_approve: bool) -> str:
     lines = [f"**Waits for approval**: {_what(facts)}", ""]
     if facts.ruling is not None:
         lines.append(f"- risk: {facts.ruling.risk.value} ({quoted(facts.ruling.reason)})")
-    lines += [f"- would run: {quoted(' '.join(command), 400)}" for command in facts.commands]
-    lines.append(f"- to undo it: {quoted(facts.undo, 400)}")
+    lines += _planned(facts.plan) if facts.plan is not None else ["- what it would run is not known"]
     if facts.expires_in_seconds is not None:
         lines.append(f"- expires in {max(1, facts.expires_in_seconds // 60)} min")
     here = f"- approve: send `/approve {facts.id}` as a message of its own; reject: `/reject {facts.id} why not`"
@@ -224,6 +235,46 @@ def details(facts: ActionFacts, may_approve: bool) -> str:
         here = f"- reject: `/reject {facts.id} why not`; no key approves this, only an operator on the host"
     host = f"- on the host: `ai-sysadmin actions approve {facts.id}`"
     return "\n".join([*lines, *([here] if may_approve else []), host, ""])
+
+
+def _planned(plan: Plan) -> Iterator[str]:
+    """Yield what a plan says: what was seen, what would run, what is checked, how it is taken back, and its facts."""
+    yield f"- does: {quoted(plan.does, 400)}"
+    yield f"- seen now: {quoted(plan.precondition, 400)}"
+    yield from _commands("would run", plan.run)
+    yield f"- must hold afterwards: {quoted(plan.post_check, 400)}"
+    for check in plan.checks:
+        yield from _commands("is checked by", check)
+    if plan.confirm is not None:
+        yield from _commands("is made to last by", plan.confirm)
+    if plan.revert is not None:
+        yield from _commands("where it does not hold, is taken back by", plan.revert)
+    yield f"- to undo it: {quoted(plan.undo, 400)}"
+    for title, text in plan.facts:
+        yield f"- {quoted(title, 100)}:"
+        yield from _indented(text, _MOST_FACTS)
+
+
+def _commands(what: str, stage: Stage) -> Iterator[str]:
+    for command in stage.commands[:_MOST_COMMANDS]:
+        yield f"- {what}: {quoted(shlex.join(command), 400)}"
+    if (more := len(stage.commands) - _MOST_COMMANDS) > 0:
+        yield f"- and {more} more commands: `ai-sysadmin actions show` has them all"
+
+
+def _indented(text: str, most: int) -> Iterator[str]:
+    """Yield the lines of a text as code spans below a point; a text of the host's own, so no mark of it acts."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    yield from (f"  - {quoted(line, 200)}" for line in lines[:most])
+    if len(lines) > most:
+        yield f"  - and {len(lines) - most} more lines: `ai-sysadmin actions show` has them all"
+
+
+def _output(output: str) -> str:
+    if not output.strip():
+        return ""
+    kept = [line for line in output.splitlines() if line.strip()][-_MOST_OUTPUT_LINES:]
+    return "\n".join(["", "What it wrote last:", "", *(f"- {quoted(line, 200)}" for line in kept), ""])
 
 
 def pending_lines(actions: Sequence[Action]) -> str:

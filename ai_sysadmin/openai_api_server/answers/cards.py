@@ -6,6 +6,7 @@ the key that was shown it, while it has not expired; the conversation that it co
 
 import json
 import secrets
+import shlex
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -75,7 +76,7 @@ class Cards:
         """
         left = min(facts.expires_in_seconds or 0, _MOST_SECONDS)
         question = _question(facts)
-        if needs_operator(facts):
+        if needs_operator(facts) or facts.plan is None:
             return None
         if facts.state is not ActionState.PENDING or left < _LEAST_SECONDS or len(question) > _MOST_QUESTION:
             return None
@@ -104,14 +105,16 @@ class Cards:
 
 def needs_operator(facts: ActionFacts) -> bool:
     """Tell whether only an operator's own user may approve: what cannot be taken back, and protected units."""
-    return facts.ruling is None or facts.ruling.risk is Risk.DESTRUCTIVE
+    return facts.ruling is None or facts.ruling.protected or facts.ruling.risk is Risk.DESTRUCTIVE
 
 
 def _question(facts: ActionFacts) -> str:
     """Return what a card asks, whole: nobody approves half a unit's name."""
     what = " ".join([facts.name, *facts.arguments.values()])
-    runs = "; ".join(" ".join(command) for command in facts.commands)
-    return one_line(f"{what}? Risk: {_risk(facts)}. It runs: {runs}. Action {facts.id}.", _MOST_QUESTION + 1)
+    runs = "; ".join(shlex.join(command) for command in facts.commands)
+    lasts = "; it is taken back by itself where its checks fail" if facts.plan and facts.plan.revert else ""
+    told = f"{what}? Risk: {_risk(facts)}. It runs: {runs}{lasts}. Action {facts.id}."
+    return one_line(told, _MOST_QUESTION + 1)
 
 
 def _risk(facts: ActionFacts) -> str:
@@ -123,7 +126,7 @@ def _face(facts: ActionFacts, question: str, seconds: int) -> dict[str, Any]:
     said = (
         "Do not run it",
         f"Run it once, now (risk: {_risk(facts)})",
-        "Show its commands, its risk and how to undo it",
+        "Show its commands, its checks, its risk and how it is taken back",
     )
     return {
         "questions": [

@@ -8,6 +8,7 @@ knows its ``Caller``.
 import ipaddress
 import math
 import os
+import re
 from collections.abc import Collection
 from typing import Final
 
@@ -42,6 +43,7 @@ ANSWERS: Final = ("/chat/completions", "/responses")
 """Paths, below ``/v1`` or not, where an answer is written: so many at a time for one caller."""
 
 _CHAT, _READ, _INGEST = key_store.Scope.CHAT, key_store.Scope.READ, key_store.Scope.INGEST
+_APPROVE: Final = key_store.Scope.APPROVE
 _ANY: Final = frozenset(key_store.Scope)
 _BELOW: Final = {
     "/chat": frozenset({_CHAT}),
@@ -52,6 +54,8 @@ _BELOW: Final = {
 }
 _EXACTLY: Final = {alerts.PATH: frozenset({_INGEST}), "/ready": _ANY, "/openapi.json": _ANY}
 _ELSEWHERE: Final = _ANY - {_INGEST}
+_PROPOSES: Final = re.compile(r"/system/actions/?")
+_DECIDES: Final = re.compile(r"/system/actions/[^/]*/(?:approve|reject)/?")
 _PEER: Final = frozenset({_CHAT, _READ, _INGEST})
 _ANYONE: Final = Caller(name="anyone", scopes=frozenset())
 _KEYLESS: Final = Caller(name="keyless", scopes=frozenset({_CHAT}))
@@ -122,7 +126,7 @@ class Gate:
             if path in PUBLIC_PATHS:
                 return _ANYONE
             caller = await self._by_key(scope, headers)
-        needed = scopes_for(path)
+        needed = scopes_for(path, scope["method"])
         if not caller.scopes & needed:
             raise Faulty(_wrong_scope(caller, path, needed))
         self._count(caller, scope["method"], path)
@@ -142,7 +146,7 @@ class Gate:
         if not given and self._settings.api.keyless_chat and is_local(scope.get("client"), headers):
             return _KEYLESS
         try:
-            opening = await self._keyring.find(given, scopes_for(scope["path"]))
+            opening = await self._keyring.find(given, scopes_for(scope["path"], scope["method"]))
         except StoreUnavailable as error:
             raise Faulty(fault_of(error)) from error
         if opening is None:
@@ -155,16 +159,20 @@ class Gate:
         """Count a request; lists of models, which front ends ask for all the time, and a person's look-ups are free."""
         if (method == "GET" and below_v1(path) == "/models") or path in PUBLIC_PATHS:
             return
-        if caller.uid is not None and _CHAT not in scopes_for(path):
+        if caller.uid is not None and _CHAT not in scopes_for(path, method):
             return
         seconds = self._limits.wait(_who(caller))
         if seconds > 0:
             raise Faulty(_too_many_requests(self._settings.api.requests_per_minute, seconds))
 
 
-def scopes_for(path: str) -> frozenset[key_store.Scope]:
+def scopes_for(path: str, method: str = "GET") -> frozenset[key_store.Scope]:
     """Return the scopes of which any opens a path. A path that is not there is told to all but senders of alerts."""
     below = below_v1(path)
+    if method == "POST" and _PROPOSES.fullmatch(below):
+        return frozenset({_CHAT})
+    if method == "POST" and _DECIDES.fullmatch(below):
+        return frozenset({_APPROVE})
     first = "/" + below.removeprefix("/").partition("/")[0]
     return _EXACTLY.get(below) or _BELOW.get(first, _ELSEWHERE)
 
@@ -229,6 +237,11 @@ def _no_key(headers: Headers) -> Fault:
 
 
 def _wrong_scope(caller: Caller, path: str, needed: frozenset[key_store.Scope]) -> Fault:
+    if caller.uid is not None and needed == {_APPROVE}:
+        text = (
+            "here only a key with the scope approve decides; on the host: `ai-sysadmin actions approve ID` (or reject)"
+        )
+        return Fault(403, text, "permission_error", "wrong_scope")
     one, has = min(needed), ", ".join(sorted(caller.scopes)) or "none"
     text = (
         f"{path[:100]} needs the scope {one}, and this key has {has}: an operator makes one with "

@@ -1,6 +1,7 @@
 """Who is at the other end of the Unix socket: the kernel says so, and nobody can claim otherwise."""
 
 import asyncio
+import grp
 import pwd
 import socket
 from collections.abc import Iterable
@@ -37,11 +38,18 @@ def may_enter(uid: int, *, own_uid: int, operators: Iterable[int]) -> bool:
 
 
 def uids_of(names: Iterable[str]) -> frozenset[int]:
-    """Look users up by name; a name that does not exist on this host is nobody."""
-    known = set()
+    """Look users up by name, and all members of a group by ``@`` and its name; who is not on this host is nobody."""
+    known: set[int] = set()
     for name in names:
         try:
-            known.add(pwd.getpwnam(name).pw_uid)
+            known |= _members(name[1:]) if name.startswith("@") else {pwd.getpwnam(name).pw_uid}
         except KeyError:
             continue
     return frozenset(known)
+
+
+def _members(group: str) -> set[int]:
+    """Return the users of a group, those whose first group it is among them. Raises: KeyError: there is none."""
+    entry = grp.getgrnam(group)
+    named = set(entry.gr_mem)
+    return {user.pw_uid for user in pwd.getpwall() if user.pw_name in named or user.pw_gid == entry.gr_gid}

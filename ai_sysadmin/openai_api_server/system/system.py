@@ -4,11 +4,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from ai_sysadmin import __version__
+from ai_sysadmin.actions.protocol import Halted
+from ai_sysadmin.context.defuse import one_line
 from ai_sysadmin.core.acting import ActionState
-from ai_sysadmin.core.clock import Clock
+from ai_sysadmin.core.clock import Clock, local
 from ai_sysadmin.core.errors import ExecutorUnavailable, Refused, StoreUnavailable
 from ai_sysadmin.core.incident import State
 from ai_sysadmin.core.settings import Backend, Settings
@@ -42,9 +44,9 @@ class HealthProbe(Protocol):
 
 
 class ExecutorProbe(Protocol):
-    """Anything that the executor answers on its socket."""
+    """The executor, as far as its condition goes. Raises: ExecutorUnavailable, Refused."""
 
-    async def list(self) -> Sequence[Any]: ...
+    async def halted(self) -> Halted | None: ...
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,12 @@ class System:
 
     async def status(self) -> SystemStatus:
         """Ask everything now, side by side; nothing takes longer than ``PROBE_SECONDS``."""
-        remembered, executor, backends = await asyncio.gather(
+        remembered, (executor, halted), backends = await asyncio.gather(
             self._remembered(),
             self._executor_status(),
             asyncio.gather(*(self._backend_status(layer, probe) for layer, probe in self._probes.items())),
         )
-        faults = reasons(remembered, backends, executor)
+        faults = reasons(remembered, backends, executor, halted)
         return SystemStatus(
             state="degraded" if faults else "ok",
             reasons=faults,
@@ -98,6 +100,7 @@ class System:
             store=Reached(reachable=not remembered.fault, text=remembered.fault or str(self._settings.database)),
             incidents=dict(remembered.incidents or {}),
             actions=dict(remembered.actions or {}),
+            halted=halted,
         )
 
     async def incidents(self, states: Sequence[str]) -> Incidents:
@@ -128,17 +131,17 @@ class System:
         except StoreUnavailable as error:
             return Remembered(fault=str(error))
 
-    async def _executor_status(self) -> Reached:
+    async def _executor_status(self) -> tuple[Reached, Halted | None]:
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                await self._executor.list()
+                halted = await self._executor.halted()
         except TimeoutError:
-            return Reached(reachable=False, text=f"the executor gave no answer within {PROBE_SECONDS:g} s")
+            return Reached(reachable=False, text=f"the executor gave no answer within {PROBE_SECONDS:g} s"), None
         except ExecutorUnavailable as error:
-            return Reached(reachable=False, text=str(error))
+            return Reached(reachable=False, text=str(error)), None
         except Refused:
-            pass
-        return Reached(reachable=True, text="answers")
+            return Reached(reachable=True, text="answers"), None
+        return Reached(reachable=True, text="answers"), halted
 
     async def _backend_status(self, layer: str, probe: HealthProbe) -> BackendStatus:
         backend: Backend = getattr(self._settings.backends, layer)
@@ -163,19 +166,28 @@ async def _within(seconds: float, asking: Awaitable[ServerHealth]) -> ServerHeal
         return ServerHealth(state="away", text=f"no answer within {seconds:g} s")
 
 
-def reasons(remembered: Remembered, backends: Sequence[BackendStatus], executor: Reached) -> tuple[str, ...]:
+def reasons(
+    remembered: Remembered, backends: Sequence[BackendStatus], executor: Reached, halted: Halted | None = None
+) -> tuple[str, ...]:
     """Say what keeps the suite from working in full, and what that costs, the worst first."""
     found = []
     if remembered.fault:
         found.append(f"{remembered.fault}: nothing is recorded until it answers")
     if not executor.reachable:
         found.append(f"{executor.text}: nothing can be done until it answers")
+    if halted is not None:
+        found.append(_held(halted))
     missing = [backend for backend in backends if backend.state not in {"ready", "asleep"}]
     notes = [note for note in remembered.services if note.state != "ok"]
     told = [backend.url for backend in missing]
     found += [f"{note.service}: {note.text}" for note in notes if not any(url in note.text for url in told)]
     found += map(_without, missing)
     return tuple(found)
+
+
+def _held(halted: Halted) -> str:
+    why = f" ({one_line(halted.why, 200)})" if halted.why else ""
+    return f"actions are halted by {halted.by} since {local(halted.at)}{why}: none begins until `ai-sysadmin resume`"
 
 
 def _without(backend: BackendStatus) -> str:

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
 
-from ai_sysadmin.core.acting import ActionState
+from ai_sysadmin.actions.protocol import Halted
+from ai_sysadmin.core.acting import ActionState, Plan, Ruling
 from ai_sysadmin.core.incident import Incident
 from ai_sysadmin.core.records import EvidencePack, Investigation, Record, Review, Symptom, Template
 from ai_sysadmin.stores import Action, IncidentDetail, JournalPosition, ServiceNote, TimelineEntry
@@ -20,7 +21,11 @@ class Why(Record):
 
 
 class ActionView(Record):
-    """An action, flat: what would be done, to what, why, and how far it has come."""
+    """An action, flat: what would be done, to what, why, and how far it has come.
+
+    ``plan`` and ``ruling`` are the executor's, ``why`` is the word of whoever proposed it; ``digest`` is what an
+    approval is bound to, ``output`` what the action wrote. ``superseded_by`` took its place.
+    """
 
     id: str
     incident_id: str
@@ -36,6 +41,11 @@ class ActionView(Record):
     by: str
     at: AwareDatetime
     updated_at: AwareDatetime
+    plan: Plan | None = None
+    ruling: Ruling | None = None
+    digest: str = ""
+    output: str = ""
+    superseded_by: str = ""
 
     @classmethod
     def of(cls, action: Action) -> "ActionView":
@@ -55,6 +65,11 @@ class ActionView(Record):
             by=action.by,
             at=request.at,
             updated_at=action.updated_at,
+            plan=action.plan,
+            ruling=action.ruling,
+            digest=action.digest,
+            output=action.output,
+            superseded_by=action.superseded_by,
         )
 
 
@@ -153,7 +168,10 @@ class Reached(Record):
 
 
 class SystemStatus(Record):
-    """The suite's condition at one moment. ``reasons`` is empty exactly when ``state`` is ``ok``."""
+    """The suite's condition at one moment. ``reasons`` is empty exactly when ``state`` is ``ok``.
+
+    ``halted`` is what holds all actions; none: nothing does, or the executor does not say.
+    """
 
     state: Literal["ok", "degraded"]
     reasons: tuple[str, ...]
@@ -169,3 +187,4 @@ class SystemStatus(Record):
     store: Reached
     incidents: dict[str, int]
     actions: dict[str, int]
+    halted: Halted | None = None
