@@ -16,7 +16,10 @@ let
   cfg = config.services.ai-sysadmin;
   json = pkgs.formats.json { };
 
-  settingsFile = json.generate "settings.json" cfg.settings;
+  # without root the executor's is a service's user like the others: it never approves
+  settingsFile = json.generate "settings.json" (cfg.settings // lib.optionalAttrs byPolkit {
+    executor = { service_users = [ "ai-sysadmin" "ai-sysadmin-api" buildUser executorUser ]; } // cfg.settings.executor;
+  });
   settingsPath = "/etc/ai-sysadmin/settings.json";
   stateDir = "/var/lib/ai-sysadmin";
   runtimeDir = "/run/ai-sysadmin";
@@ -125,7 +128,8 @@ let
   };
 
   # Root, and no more than that name: effects go through systemd, so it needs no capability, no network, no device.
-  # No PrivateUsers and no user of its own: it rules on its peers' user ids. A switch must not replace it in mid-action.
+  # It looks at /proc for itself. No PrivateUsers: it rules on its peers' user ids. A switch must not replace it in
+  # mid-action. With rights = "polkit" it has a user of its own, and polkit says what systemd does for that user.
   executor = service "executor" "AI sysadmin: the executor of approved actions" {
     restartIfChanged = false;
     serviceConfig = sandbox // {
@@ -133,15 +137,62 @@ let
       IPAddressDeny = "any";
       PrivateDevices = true;
       PrivateNetwork = true;
-      ProtectProc = "invisible";
+      # it looks at temporary paths before it has them cleaned
+      PrivateTmp = false;
+      ProtectProc = "default";
+      ReadWritePaths = lib.optional ((cfg.settings.executor.audit_copy or null) != null) (dirOf cfg.settings.executor.audit_copy);
       RestrictAddressFamilies = [ "AF_UNIX" ];
       Sockets = [ "ai-sysadmin-executor-propose.socket" "ai-sysadmin-executor-operate.socket" ];
       StateDirectory = "ai-sysadmin-executor";
       StateDirectoryMode = "0700";
       SystemCallFilter = [ "@system-service" "~@privileged @resources" "prlimit64" ];
       UMask = "0077";
+    } // lib.optionalAttrs byPolkit {
+      User = executorUser;
+      Group = executorUser;
+      # what an action wrote is read from the journal
+      SupplementaryGroups = [ "systemd-journal" ];
     };
   };
+
+  byPolkit = (cfg.settings.executor.rights or "root") == "polkit";
+  executorUser = "ai-sysadmin-executor";
+  polkitUnits = cfg.settings.executor.polkit_units or [ ];
+
+  # The same as `rules` in ai_sysadmin/executor/polkit.py: literal names, and no where polkit is told of no unit.
+  polkitRules = ''
+    // The AI sysadmin's executor may do these things to these units, and ask that sleep waits for it; nothing else.
+    polkit.addRule(function(action, subject) {
+      if (subject.user != "${executorUser}") return polkit.Result.NOT_HANDLED;
+      if (action.id == "org.freedesktop.systemd1.manage-units") {
+        var unit = action.lookup("unit"), verb = action.lookup("verb");
+        var units = ${builtins.toJSON polkitUnits}, verbs = ["start","restart","reload","reload-or-restart","reset-failed"];
+        if (unit && verb && units.indexOf(unit) >= 0 && verbs.indexOf(verb) >= 0) return polkit.Result.YES;
+      }
+      var delays = ["org.freedesktop.login1.inhibit-delay-shutdown", "org.freedesktop.login1.inhibit-delay-sleep"];
+      return delays.indexOf(action.id) >= 0 ? polkit.Result.YES : polkit.Result.NO;
+    });
+  '';
+
+  # The one that may reach other hosts, and only where somebody is to be told; it reads no log.
+  notifies = (cfg.settings.notifications.urls_file or null) != null || (cfg.settings.notifications.heartbeat_url_file or null) != null;
+  notifying = lib.optionalAttrs notifies {
+    ai-sysadmin-notifier = service "notifier" "AI sysadmin: tells people" {
+      serviceConfig = unprivileged // {
+        User = "ai-sysadmin";
+        Group = "ai-sysadmin";
+      };
+    };
+  };
+
+  # Changes of the configuration are fetched, evaluated and built by a user of their own, in transient units.
+  builds = (cfg.settings.actions.nixos.repository or null) != null;
+  buildUser = cfg.settings.actions.nixos.build_user or "ai-sysadmin-build";
+  buildDir = toString (cfg.settings.actions.nixos.build_dir or "/var/lib/ai-sysadmin-build");
+
+  # At boot: what an activation left that was neither confirmed nor taken back.
+  recovering = lib.optionalAttrs (config.nix.enable or true)
+    (import ./nixos/recovery.nix { inherit (pkgs) coreutils; nix = config.nix.package; systemd = config.systemd.package or pkgs.systemd; }).services;
 
   socket = name: description: socketConfig: {
     inherit description;
@@ -313,8 +364,12 @@ in
         message = "services.ai-sysadmin.settings: state_dir, runtime_dir and executor.state_dir are given by the units (${stateDir}, ${runtimeDir}, ${stateDir}-executor); leave them out.";
       }
       {
-        assertion = !lib.any (user: lib.elem user [ "ai-sysadmin" "ai-sysadmin-api" ]) cfg.operators;
+        assertion = !lib.any (user: lib.elem user [ "ai-sysadmin" "ai-sysadmin-api" buildUser executorUser ]) cfg.operators;
         message = "services.ai-sysadmin.operators: the suite's own users may propose and never approve; name people.";
+      }
+      {
+        assertion = !byPolkit || polkitUnits != [ ] && lib.all (unit: builtins.match "[A-Za-z0-9:_.\\@-]+\\.[a-z]+" unit != null) polkitUnits;
+        message = "services.ai-sysadmin.settings.executor: rights = \"polkit\" needs polkit_units, each a unit's full name such as nginx.service; polkit compares them letter by letter, so no patterns.";
       }
     ];
 
@@ -326,7 +381,8 @@ in
     ];
 
     environment.etc."ai-sysadmin/settings.json".source = settingsFile;
-    environment.systemPackages = [ cfg.package ];
+    # beside the program: what its actions start
+    environment.systemPackages = [ cfg.package pkgs.nftables pkgs.smartmontools ] ++ lib.optional builds pkgs.gitMinimal;
 
     users.users = {
       ai-sysadmin = {
@@ -341,16 +397,36 @@ in
         extraGroups = [ "ai-sysadmin" "systemd-journal" ];
         description = "AI sysadmin, who answers people";
       };
+    } // lib.optionalAttrs byPolkit {
+      ${executorUser} = {
+        isSystemUser = true;
+        group = executorUser;
+        description = "AI sysadmin, who acts on units that polkit names";
+      };
+    } // lib.optionalAttrs builds {
+      ${buildUser} = {
+        isSystemUser = true;
+        group = buildUser;
+        home = buildDir;
+        description = "AI sysadmin, who builds changes of the configuration";
+      };
     };
     users.groups = {
       ai-sysadmin = { };
       ai-sysadmin-api = { };
+    } // lib.optionalAttrs byPolkit { ${executorUser} = { }; } // lib.optionalAttrs builds { ${buildUser} = { }; };
+
+    security.polkit = mkIf byPolkit {
+      enable = true;
+      extraConfig = polkitRules;
     };
 
     systemd.tmpfiles.rules = [
       "d ${stateDir} 2770 ai-sysadmin ai-sysadmin -"
       "d ${runtimeDir} 0755 root root -"
-    ];
+    ] ++ lib.optional builds "d ${buildDir} 0755 ${buildUser} ${buildUser} -"
+      # where switch-to-configuration keeps its lock; the rehearsal of a change needs it there
+      ++ lib.optional builds "d /run/nixos 0755 root root -";
 
     systemd.targets.ai-sysadmin = {
       description = "AI sysadmin";
@@ -373,7 +449,7 @@ in
       ai-sysadmin-api = socket "api" "AI sysadmin: the command line's door" { SocketMode = "0666"; };
     };
 
-    systemd.services = lib.mapAttrs' llamaServer servers // {
+    systemd.services = lib.mapAttrs' llamaServer servers // notifying // recovering // {
       ai-sysadmin-trigger-monitor = triggerMonitor;
       ai-sysadmin-review-model = layer "review-model" "AI sysadmin: layer 3 judges" false;
       ai-sysadmin-meta-model = layer "meta-model" "AI sysadmin: layer 4 investigates" targetsElsewhere;

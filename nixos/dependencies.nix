@@ -1,5 +1,6 @@
 # pyproject.toml's dependencies, by their names in nixpkgs; a test holds the two together.
 python: with python; [
+  apprise
   cryptography
   dbus-fast
   fastapi

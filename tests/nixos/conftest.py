@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.nixos.changing import job, log, repository
 from tests.nixos.evaluate import System, evaluate
+
+__all__ = ["job", "log", "repository"]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -19,22 +22,29 @@ def _has_the_programs() -> None:
 
 @pytest.fixture(scope="session")
 def suite() -> System:
-    """All that the module can start: the model servers beside the services."""
+    """All that the module can start: model servers, the notifier, and who builds changes, beside the services."""
     models = {name: {"model": f"/srv/models/{name}.gguf"} for name in ("trigger", "review", "meta", "embedding")}
-    return evaluate(enable=True, operators=["alice"], **{"llama-cpp": {"models": models}})
+    settings = {
+        "notifications": {"urls_file": "/run/keys/apprise"},
+        "actions": {"nixos": {"repository": "/etc/nixos"}},
+    }
+    return evaluate(enable=True, operators=["alice"], settings=settings, **{"llama-cpp": {"models": models}})
 
 
 @pytest.fixture(scope="session")
 def root(suite: System, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a root directory that holds the rendered units, the host's targets, and programs to name."""
-    root = tmp_path_factory.mktemp("root")
+    return furnished(tmp_path_factory.mktemp("root"), suite)
+
+
+def furnished(root: Path, suite: System) -> Path:
+    """Put the rendered units, the host's targets, and programs to name into a root directory; return it."""
     units = root / "etc/systemd/system"
     units.mkdir(parents=True)
     for name, text in suite.units.items():
         (units / name).write_text(text)
     for program in suite.programs:
         stub = root / program.removeprefix("/")
-        stub.parent.mkdir(parents=True)
+        stub.parent.mkdir(parents=True, exist_ok=True)
         stub.write_text("#!/bin/sh\n")
         stub.chmod(0o755)
     _copy_the_hosts_targets(root / "usr/lib/systemd/system")

@@ -23,8 +23,9 @@ let
     tmpfiles = config.systemd.tmpfiles.rules;
     failedAssertions = map (a: a.message) (builtins.filter (a: !a.assertion) config.assertions);
     checks = map (check: check.buildCommand) (config.system.checks or [ ]);
+    polkit = if config.security.polkit.enable then config.security.polkit.extraConfig else "";
     inherit (config) warnings;
   };
 in
 # read every level: an unknown option shows only where somebody looks
-builtins.deepSeq { inherit (config) systemd users environment assertions services; } result
+builtins.deepSeq { inherit (config) systemd users environment assertions security services; } result

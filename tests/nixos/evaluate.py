@@ -32,6 +32,8 @@ class System:
     tmpfiles: list[str]
     checks: list[str]
     """Commands that run when the system is built."""
+    polkit: str
+    """polkit's rules; empty where it is not enabled."""
     failedAssertions: list[str]  # noqa: N815 — as Nix says it
     warnings: list[str]
 

@@ -16,7 +16,7 @@ let
   file = name: text: package name { env.text = text; inherit text; };
 
   pythonNames = [
-    "chromadb" "cryptography" "dbus-fast" "editables" "fastapi" "gguf" "hatchling" "httpx" "hypothesis" "import-linter" "mypy" "onnx" "openai"
+    "apprise" "chromadb" "cryptography" "dbus-fast" "editables" "fastapi" "gguf" "hatchling" "httpx" "hypothesis" "import-linter" "mypy" "onnx" "openai"
     "prometheus-client" "prompt-toolkit" "psycopg" "pydantic" "pyjwt" "pytest" "pytest-asyncio" "rich" "schemathesis" "systemd-python" "tenacity"
     "typer" "uvicorn"
   ];
@@ -46,7 +46,7 @@ let
     };
   };
 
-  pkgs = named [ "ai-sysadmin" "llama-cpp" "coreutils" "bash" "git" "gitMinimal" "nodejs_24" "systemd" "nix" "ruff" "uv" ] // {
+  pkgs = named [ "ai-sysadmin" "llama-cpp" "coreutils" "bash" "git" "gitMinimal" "nftables" "nodejs_24" "smartmontools" "systemd" "nix" "ruff" "uv" ] // {
     inherit lib system;
     stdenv.hostPlatform = { inherit system; isLinux = true; };
     writeText = file;

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ai_sysadmin.core.settings import Autonomy, Settings
+from ai_sysadmin.executor import polkit
 from ai_sysadmin.runtime import settings_file
 from tests.nixos.evaluate import EvaluationFailed, System, evaluate
 
@@ -172,7 +173,7 @@ def test_every_service_is_started_supervised_and_stopped_together(suite):
 
 
 def test_a_switch_leaves_the_executor_running(suite):
-    assert suite.unchanged == ["ai-sysadmin-executor"]
+    assert suite.unchanged == ["ai-sysadmin-executor", "ai-sysadmin-recover"]
 
 
 def test_only_the_executor_is_root_and_it_has_neither_network_nor_capability(suite):
@@ -183,6 +184,21 @@ def test_only_the_executor_is_root_and_it_has_neither_network_nor_capability(sui
     executor = suite.service("ai-sysadmin-executor")
     assert {"PrivateNetwork=true", "RestrictAddressFamilies=AF_UNIX", "CapabilityBoundingSet="} <= set(executor)
     assert "RestrictAddressFamilies=AF_INET" not in executor
+
+
+def test_who_tells_people_is_there_where_somebody_is_to_be_told_and_alone_reaches_out(suite):
+    assert "ai-sysadmin-notifier.service" not in evaluate(enable=True).units
+    lines = suite.service("ai-sysadmin-notifier")
+    assert "User=ai-sysadmin" in lines
+    assert "IPAddressDeny=any" not in lines
+    for name in SERVICES:
+        assert "IPAddressDeny=any" in suite.service(f"ai-sysadmin-{name}")
+
+
+def test_changes_are_built_by_a_user_of_their_own(suite):
+    assert "ai-sysadmin-build" in suite.users
+    assert "ai-sysadmin-build" not in evaluate(enable=True).users
+    assert any(rule.startswith("d /var/lib/ai-sysadmin-build 0755 ai-sysadmin-build") for rule in suite.tmpfiles)
 
 
 def test_nothing_leaves_this_host_unless_it_was_allowed():
@@ -215,3 +231,27 @@ def test_an_api_that_listens_elsewhere_can_be_reached_there():
     system = evaluate(enable=True, settings={"api": {"host": "0.0.0.0"}})
     assert "IPAddressDeny=any" not in system.service("ai-sysadmin-api")
     assert "IPAddressDeny=any" in system.service("ai-sysadmin-review-model")
+
+
+POLKIT = {"executor": {"rights": "polkit", "polkit_units": ["nginx.service", "getty@tty1.service", "a\\x2db.socket"]}}
+
+
+def test_without_root_the_executor_has_a_user_of_its_own_and_polkits_rules(tmp_path):
+    system = evaluate(enable=True, settings=POLKIT)
+    assert not system.failedAssertions
+    lines = set(system.service("ai-sysadmin-executor"))
+    assert {f"User={polkit.USER}", f"Group={polkit.USER}", "StateDirectory=ai-sysadmin-executor"} <= lines
+    assert system.users[polkit.USER]["extraGroups"] == []
+    settings = load(system, tmp_path)
+    assert set(system.users) | {"ai-sysadmin-build"} == set(settings.executor.service_users)
+    assert system.polkit == polkit.rules(settings.executor.polkit_units)
+
+
+def test_root_needs_no_rules_and_no_user(suite):
+    assert (suite.polkit, polkit.USER in suite.users) == ("", False)
+
+
+@pytest.mark.parametrize("units", [[], ["nginx"], ["nginx*.service"], ['a".service']])
+def test_polkits_units_are_literal_names(units):
+    system = evaluate(enable=True, settings={"executor": {"rights": "polkit", "polkit_units": units}})
+    assert any("polkit_units" in said for said in system.failedAssertions)
