@@ -9,10 +9,6 @@ from ai_sysadmin.actions.client import ExecutorClient
 from ai_sysadmin.actions.courier import follow_forever, submit_forever
 from ai_sysadmin.core.clock import SystemClock
 from ai_sysadmin.core.settings import Executor, Settings
-from ai_sysadmin.executor.daemon import bind
-from ai_sysadmin.executor.journal import Journal
-from ai_sysadmin.executor.life import Life, Me
-from ai_sysadmin.executor.server import Server
 from ai_sysadmin.meta_model.proposals import Proposals
 from ai_sysadmin.meta_model.small_tasks import SmallTasks
 from ai_sysadmin.meta_model.talk import ClientCall, Words
@@ -28,6 +24,7 @@ from ai_sysadmin.testing.fake_systemd import FakeSystemd
 from ai_sysadmin.testing.front_desk import ScriptedTalk
 from ai_sysadmin.testing.scripted_model import ScriptedModel
 from tests.builders import HOST, UNIT
+from tests.executing import serving
 
 SECRET = "sk-phone"
 PHONE = Caller(name="key phone", scopes=frozenset({Scope.CHAT, Scope.APPROVE}), key_id="k22222", key=SECRET)
@@ -46,7 +43,7 @@ class Host:
         self.propose = ExecutorClient(settings.propose_socket, timeout_seconds=5)
         self.operate = ExecutorClient(settings.operate_socket, timeout_seconds=5)
         self.talk = ScriptedTalk()
-        self.proposals = Proposals(HOST, stores.proposals, stores.reader, systemd, SystemClock())
+        self.proposals = Proposals(settings, stores.proposals, stores.reader, systemd, SystemClock())
         self.boot_seconds = 0.0
         self.cards = Cards(lambda: self.boot_seconds)
         self.front = self.desk()
@@ -59,8 +56,8 @@ class Host:
             self.settings, self.talk, small, reader, executor, SystemClock(), cards=self.cards, approvals=approvals
         )
 
-    async def proposed(self, unit=UNIT):
-        return await self.proposals.propose("restart_unit", unit, "it is down")
+    async def proposed(self, unit=UNIT, name="restart_unit", **arguments):
+        return await self.proposals.propose(name, arguments or {"unit": unit}, "it is down")
 
     async def pending(self, unit=UNIT):
         made = await self.proposed(unit)
@@ -99,15 +96,10 @@ async def a_host(tmp_path, **changes):
         executor=Executor(post_check_seconds=0.05, state_dir=tmp_path),
         **changes,
     )
-    journal = Journal(tmp_path)
-    await journal.open()
-    life = Life(journal, systemd, systemd, settings, Me(0, "root", "boot1"), SystemClock(), Heartbeat())
-    servers = await Server(life, journal, settings).listen(bind(settings, -1))
-    async with open_stores(tmp_path / "state.db", HOST) as stores:
+    async with serving(settings, systemd), open_stores(tmp_path / "state.db", HOST) as stores:
         host = Host(settings, stores, systemd)
         await host.operate.register_key("k22222", "phone", hashlib.sha256(SECRET.encode()).hexdigest())
         working = [
-            asyncio.create_task(life.run()),
             asyncio.create_task(submit_forever(stores.outbox, host.propose, SystemClock(), Heartbeat())),
             asyncio.create_task(follow_forever(stores.outbox, host.propose, Heartbeat())),
         ]
@@ -118,9 +110,6 @@ async def a_host(tmp_path, **changes):
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
-            for server in servers:
-                server.close()
-    await journal.close()
 
 
 def text(events):

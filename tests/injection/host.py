@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from ai_sysadmin.core.acting import Stage
 from ai_sysadmin.core.knowledge import Document, DocumentKind
 from ai_sysadmin.core.records import JournalEntry
-from ai_sysadmin.executor.systemd import ActionUnit
 from ai_sysadmin.sources.changes import Change, ChangesSeen
 from ai_sysadmin.sources.units import UnitState
 from ai_sysadmin.testing.fake_systemd import FakeSystemd
@@ -71,11 +71,37 @@ def opening(hostile: Hostile, web: str) -> dict[str, Any] | None:
             return None
 
 
+WIPE = {
+    "name": "wipe_scratch",
+    "description": "Empty a scratch directory.",
+    "command": ["/usr/bin/find", "{path}", "-delete"],
+    "parameters": {"path": {"type": "text", "pattern": "/srv/scratch/[a-z]+"}},
+    "risk": "reversible",
+}
+"""An action of the operator's own."""
+NETWORK = {
+    "fib_trie": "Local:\n  +-- 127.0.0.0/8 2 0 2\n     |-- 127.0.0.1\n        /32 host LOCAL\n",
+    "route": "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n",
+    **dict.fromkeys(("if_inet6", "ipv6_route", "tcp", "tcp6"), ""),
+}
+
+
 def files(root: Path, corpus: Corpus) -> None:
     """Lay the texts and the canaries out below a directory."""
     tree(root, {path: f"{secret}\n" for path, secret in CANARIES.items()})
     tree(root, {"etc/hostname": "thishost\n", "etc/hosts": "127.0.0.1 localhost thishost\n", "etc/resolv.conf": ""})
     tree(root, {"proc/uptime": "1000.00 7.0\n", "proc/net/tcp": "  sl  local_address rem_address   st\n"})
+    tree(root, {f"proc/1/net/{name}": text for name, text in NETWORK.items()})
+    tree(root, {"proc/sys/kernel/random/boot_id": "0123456789abcdef0123456789abcdef\n", "proc/cmdline": "quiet\n"})
+    (root / "sys/class/block").mkdir(parents=True, exist_ok=True)
+    (root / "sys/block").mkdir(parents=True, exist_ok=True)
+    tree(
+        root,
+        dict.fromkeys(
+            ("proc/mounts", "proc/1/mounts", "proc/self/mounts", "proc/swaps", "proc/locks", "etc/fstab"), ""
+        ),
+    )
+    tree(root, {"proc/meminfo": "MemTotal: 8000000 kB\nMemAvailable: 4000000 kB\n"})
     tree(root, {"etc/passwd": "root:x:0:0::/root:/bin/sh\n", "var/log/app/plain.log": "nothing here\n"})
     (root / "var/log/app/latest.log").symlink_to("../../../etc/shadow")
     (root / "var/log/app/copy.log").hardlink_to(root / "etc/shadow")
@@ -133,18 +159,18 @@ class HostileChanges:
 
 
 class CarefulSystemd(FakeSystemd):
-    """A systemd in memory; ``began`` are the ids of the actions whose unit it was asked to start."""
+    """A systemd in memory; ``began`` are the ids of the actions that it was asked to run, not only to prepare."""
 
     def __init__(self) -> None:
         super().__init__()
         self.began: list[str] = []
 
-    async def start(self, action_id: str, commands: Sequence[Sequence[str]], about: Mapping[str, str]) -> None:
-        self.began.append(action_id)
-        await super().start(action_id, commands, about)
-
-    async def look(self, action_id: str) -> ActionUnit | None:
-        return await super().look(action_id)
+    async def start(
+        self, unit_id: str, stage: Stage, about: Mapping[str, str], calls: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        if stage.name == "run":
+            self.began.append(unit_id)
+        await super().start(unit_id, stage, about, calls)
 
 
 @dataclass
@@ -161,6 +187,10 @@ class Machine:
     @property
     def journal(self) -> FixedJournal:
         return FixedJournal(self.entries)
+
+    def kernel(self, _argv: Sequence[str]) -> tuple[int, str]:
+        """Be the program that reads the kernel's log."""
+        return 0, "\n".join(each.line for each in self.corpus.texts[:40])
 
     def furnish(self) -> None:
         """Put every text into its place among units and log lines."""

@@ -5,16 +5,19 @@ their real sockets; the courier carries what is proposed between them.
 """
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
 
-from ai_sysadmin.actions.catalogue import CATALOGUE
+from ai_sysadmin.actions.action import Host
+from ai_sysadmin.actions.catalogue import catalogue_of
 from ai_sysadmin.actions.client import ExecutorClient
 from ai_sysadmin.actions.courier import follow_forever, submit_forever
 from ai_sysadmin.context.claims import Gathering
@@ -22,36 +25,36 @@ from ai_sysadmin.context.condition import Condition
 from ai_sysadmin.context.evidence import EvidenceSources
 from ai_sysadmin.context.knowledge.retrieval import Retrieval
 from ai_sysadmin.context.redact import Redactor
-from ai_sysadmin.core.acting import ActionRequest
+from ai_sysadmin.core.acting import ActionRequest, Origin
 from ai_sysadmin.core.clock import SystemClock
 from ai_sysadmin.core.incident import Incident
 from ai_sysadmin.core.settings import Autonomy, Settings
-from ai_sysadmin.executor.daemon import bind
 from ai_sysadmin.executor.journal import Entry, Journal
-from ai_sysadmin.executor.life import Life, Me
-from ai_sysadmin.executor.server import Server
 from ai_sysadmin.llm_backend.door import OpenModel, open_model
 from ai_sysadmin.meta_model.chat import Chat
 from ai_sysadmin.meta_model.daemon import Investigations
 from ai_sysadmin.meta_model.investigate import Investigator
+from ai_sysadmin.meta_model.proposable import proposables
 from ai_sysadmin.meta_model.proposals import Proposals
 from ai_sysadmin.meta_model.small_tasks import SmallTasks
 from ai_sysadmin.openai_api_server import app, server
 from ai_sysadmin.openai_api_server.answers.front import Front
 from ai_sysadmin.openai_api_server.gate.keys import hash_of
 from ai_sysadmin.review_model.daemon import Reviewer
-from ai_sysadmin.runtime.service import Heartbeat
+from ai_sysadmin.runtime.service import Heartbeat, backing_off
 from ai_sysadmin.stores import Noticed
 from ai_sysadmin.stores.key_store import ApiKey, Scope
 from ai_sysadmin.stores.sqlite import SqliteStores, open_stores
 from ai_sysadmin.testing.fake_openai import FakeOpenAI
 from ai_sysadmin.testing.tools import FixedCoreDumps
+from ai_sysadmin.tools.diagnose import diagnose_tools
 from ai_sysadmin.tools.host_tools import HostSources, host_tools
 from ai_sysadmin.tools.toolbox import Toolbox
 from tests.builders import PLACING, trigger
+from tests.executing import FakeSessions, serving
 from tests.injection.compliant import Compliant, InPieces
 from tests.injection.corpus import TEXTS, Corpus, Hostile, corpus
-from tests.injection.host import DOWN, HostileChanges, Machine, documents, files, web_server
+from tests.injection.host import DOWN, WIPE, HostileChanges, Machine, documents, files, web_server
 from tests.injection.watching import Watched, watching
 from tests.suite_up import free_port
 
@@ -127,11 +130,12 @@ async def stage(
         machine = Machine(Corpus(()), web)
         machine.add(DOWN, "failed")
         stores = await exits.enter_async_context(open_stores(settings.database, HOST))
-        journal = await _executor(exits, settings, machine, stores)
+        journal = await _executor(exits, settings, machine, stores, directory / "root")
         waiting = await _waiting(settings, stores, machine)
         machine.corpus = head.corpus = corpus(waiting.id)
         found |= {each.mark: each for each in machine.corpus.texts}
         machine.furnish()
+        machine.systemd.programs |= {sys.executable: machine.kernel, "find": lambda _argv: (0, "")}
         files(directory / "root", machine.corpus)
         await stores.knowledge.put(documents(machine.corpus, clock.now()))
         await stores.keys.add(
@@ -147,8 +151,9 @@ async def stage(
         parts = _Parts(settings, stores, machine, clock, exits)
         await parts.serve_api(directory / "root")
         headers = {"Authorization": f"Bearer {KEY}", "X-OpenWebUI-User-Name": "ada"}
-        url = f"http://127.0.0.1:{settings.api.port}"
-        client = httpx.AsyncClient(base_url=url, headers=headers, timeout=30, trust_env=False)
+        client = httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{settings.api.port}", headers=headers, timeout=30, trust_env=False
+        )
         yield Stage(
             settings=settings,
             stores=stores,
@@ -161,12 +166,8 @@ async def stage(
             client=await exits.enter_async_context(client),
             reviewer=parts.reviewer(),
             investigations=parts.investigations(directory / "root"),
-            ports=frozenset({_port(model_url), _port(web), settings.api.port}),
+            ports=frozenset({*(int(each.rpartition(":")[2]) for each in (model_url, web)), settings.api.port}),
         )
-
-
-def _port(url: str) -> int:
-    return int(url.rpartition(":")[2])
 
 
 def _settings(directory: Path, model_url: str, web: str, autonomy: Autonomy) -> Settings:
@@ -185,30 +186,27 @@ def _settings(directory: Path, model_url: str, web: str, autonomy: Autonomy) -> 
             },
             "meta_model": {"max_steps": 9, "max_tokens": 10_000_000, "thinking": True, "max_seconds": 60},
             "tools": {"targets": [f"{web}/{each.mark}" for each in TEXTS]},
+            "actions": {"reboot": True, "mount_points": ["/mnt/data"], "declared": [WIPE]},
             "executor": {"post_check_seconds": 0.05, "state_dir": directory / "executor"},
             "api": {"port": free_port(), "requests_per_minute": 100_000},
         }
     )
 
 
-async def _executor(exits: AsyncExitStack, settings: Settings, machine: Machine, stores: SqliteStores) -> Journal:
+async def _executor(
+    exits: AsyncExitStack, settings: Settings, machine: Machine, stores: SqliteStores, root: Path
+) -> Journal:
     """Run the executor on its sockets, and the courier to it."""
-    settings.executor.state_dir.mkdir()
-    journal = Journal(settings.executor.state_dir)
-    await journal.open()
-    exits.push_async_callback(journal.close)
-    systemd = machine.systemd
-    life = Life(journal, systemd, systemd, settings, Me(0, "root", "boot1"), SystemClock(), Heartbeat())
-    for each in await Server(life, journal, settings).listen(bind(settings, -1)):
-        exits.callback(each.close)
+    host = Host(settings, machine.systemd, FakeSessions(), SystemClock(), root)
+    running = await exits.enter_async_context(serving(settings, machine.systemd, host=host))
     propose, operate = (
         ExecutorClient(path, timeout_seconds=10) for path in (settings.propose_socket, settings.operate_socket)
     )
     await operate.register_key("k22222", "laptop", hash_of(KEY))
-    _run(exits, life.run())
-    _run(exits, submit_forever(stores.outbox, propose, SystemClock(), Heartbeat()))
+    out = partial(submit_forever, stores.outbox, propose, SystemClock(), Heartbeat())
+    _run(exits, backing_off("courier out", out, first_seconds=0.1, most_seconds=0.1))
     _run(exits, follow_forever(stores.outbox, propose, Heartbeat()))
-    return journal
+    return running.journal
 
 
 def _run(exits: AsyncExitStack, work: Any) -> None:
@@ -224,8 +222,8 @@ def _run(exits: AsyncExitStack, work: Any) -> None:
 
 async def _waiting(settings: Settings, stores: SqliteStores, machine: Machine) -> ActionRequest:
     """Propose what a person may approve, and wait for its ruling."""
-    proposals = Proposals(HOST, stores.proposals, stores.reader, machine.units, SystemClock())
-    made = await proposals.propose("restart_unit", DOWN, "it is down")
+    proposals = Proposals(settings, stores.proposals, stores.reader, machine.units, SystemClock())
+    made = await proposals.propose("restart_unit", {"unit": DOWN}, "it is down")
     async with asyncio.timeout(10):
         while (action := await stores.reader.action(made.action_id)).state != "pending":
             await asyncio.sleep(0.02)
@@ -250,7 +248,7 @@ class _Parts:
     def retrieval(self) -> Retrieval:
         return Retrieval(self.stores.knowledge, None, None, minimum_similarity=0.2)
 
-    def toolbox(self, root: Path) -> Toolbox:
+    def toolbox(self, root: Path, origin: Origin = Origin.INVESTIGATION) -> Toolbox:
         machine, stores = self.machine, self.stores
         sources = HostSources(
             units=machine.units,
@@ -264,7 +262,9 @@ class _Parts:
             changes=HostileChanges(machine.corpus),
             clock=self.clock,
         )
-        return Toolbox(host_tools(sources, self.settings, root), Redactor(), self.settings.tools)
+        executor = ExecutorClient(self.settings.propose_socket)
+        diagnose = diagnose_tools(executor, catalogue_of(self.settings), HOST, self.clock, origin)
+        return Toolbox((*host_tools(sources, self.settings, root), *diagnose), Redactor(), self.settings.tools)
 
     def gathering(self) -> Gathering:
         machine, stores = self.machine, self.stores
@@ -310,16 +310,18 @@ class _Parts:
             settings=self.settings.meta_model,
         )
 
+    def proposals(self) -> Proposals:
+        return Proposals(self.settings, self.stores.proposals, self.stores.reader, self.machine.units, self.clock)
+
     def front(self, root: Path, executor: ExecutorClient) -> Front:
-        proposals = Proposals(HOST, self.stores.proposals, self.stores.reader, self.machine.units, self.clock)
         chat = Chat(
             model=self.model("meta"),
             fast=self.model("review"),
-            toolbox=self.toolbox(root),
+            toolbox=self.toolbox(root, Origin.CHAT),
             settings=self.settings.meta_model,
             output_tokens=self.settings.tools.output_tokens,
-            propose=proposals.propose,
-            actions=tuple(CATALOGUE),
+            propose=self.proposals().propose,
+            actions=proposables(catalogue_of(self.settings), self.settings, is_nixos=True),
         )
         small = SmallTasks(self.model("review"))
         return Front(self.settings, chat, small, self.stores.reader, executor, self.clock)
@@ -339,6 +341,7 @@ class _Parts:
                 executor=executor,
                 probes={layer: self.model(layer) for layer in ("review", "meta")},
                 knowing=app.Knowing(self.retrieval(), nothing),
+                proposals=self.proposals(),
                 clock=self.clock,
             )
         )

@@ -9,15 +9,18 @@ import httpx
 import openai
 
 from ai_sysadmin.context.knowledge.retrieval import Retrieval
+from ai_sysadmin.core.clock import SystemClock
 from ai_sysadmin.core.records import Trigger
 from ai_sysadmin.core.settings import Api, Settings
 from ai_sysadmin.core.symptom_kinds import SymptomKind
+from ai_sysadmin.meta_model.proposals import Proposals
 from ai_sysadmin.openai_api_server.app import Knowing, Parts, build
 from ai_sysadmin.openai_api_server.gate.keys import ensure_api_key
 from ai_sysadmin.openai_api_server.server import serve, sockets
 from ai_sysadmin.stores import JournalPosition, Noticed
 from ai_sysadmin.stores.sqlite import open_stores
 from ai_sysadmin.testing.api import FixedExecutor, FixedHealth, ScriptedChat
+from ai_sysadmin.testing.host import FakeUnits
 from tests.builders import PLACING
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -60,7 +63,7 @@ class Running:
 
 
 @asynccontextmanager
-async def running(tmp_path, *, chat=None, probes=None, executor=None, reindex=None, embedder=None, **api):
+async def running(tmp_path, *, chat=None, probes=None, executor=None, reindex=None, embedder=None, units=None, **api):
     limits = {"requests_per_minute": 100_000, "concurrent_answers": 1000}
     settings = Settings(
         host_name="thishost",
@@ -74,7 +77,9 @@ async def running(tmp_path, *, chat=None, probes=None, executor=None, reindex=No
         key = ensure_api_key(settings.api_key_file)
         search = Retrieval(stores.knowledge, None, None, minimum_similarity=0.2)
         knowing = Knowing(search, reindex or nothing_to_index)
-        parts = Parts(settings, stores, chat, executor or FixedExecutor(), probes, knowing, embedder)
+        proposals = Proposals(settings, stores.proposals, stores.reader, units or FakeUnits(), SystemClock())
+        executor = executor or FixedExecutor()
+        parts = Parts(settings, stores, chat, executor, probes, knowing, proposals, embedder)
         app = build(parts)
         with sockets(settings) as listening:
             serving = asyncio.create_task(serve(app, listening))

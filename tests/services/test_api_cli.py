@@ -20,8 +20,6 @@ PENDING = ActionFacts(
     state="approved",
     text="approved by root",
     ruling=None,
-    commands=(("systemctl", "restart", "--", "nginx.service"),),
-    by_hand="sudo systemctl restart -- nginx.service",
     expires_in_seconds=None,
 )
 

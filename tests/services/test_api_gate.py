@@ -1,6 +1,7 @@
 """Who is let in, for what, and how often: the gate on real sockets before a small app, and the functions behind it."""
 
 import asyncio
+import grp
 import json
 import os
 import pwd
@@ -74,6 +75,17 @@ def test_only_the_kernel_says_who_a_peer_is():
 def test_operators_are_looked_up_and_strangers_are_nobody():
     me = pwd.getpwuid(os.getuid()).pw_name
     assert uids_of((me, "no-such-user-here")) == {os.getuid()}
+
+
+def test_the_operators_of_a_group_are_all_its_members(monkeypatch):
+    """Those that the group names, and those whose first group it is."""
+    users = [pwd.struct_passwd((name, "x", uid, gid, "", "/", "/bin/sh")) for name, uid, gid in _USERS]
+    monkeypatch.setattr(pwd, "getpwall", lambda: users)
+    monkeypatch.setattr(grp, "getgrnam", {"wheel": grp.struct_group(("wheel", "x", 10, ["ada"]))}.__getitem__)
+    assert uids_of(("@wheel", "@no-such-group")) == {1001, 1002}
+
+
+_USERS = (("ada", 1001, 100), ("bob", 1002, 10), ("eve", 1003, 100))
 
 
 def test_further_names_come_from_the_settings():
@@ -332,6 +344,10 @@ def test_a_path_that_nobody_listed_is_not_for_senders_of_alerts():
     assert Scope.INGEST not in scopes_for("//v1/alerts/alertmanager") | scopes_for("/v1/../system")
     assert scopes_for("/v1/systematic") == scopes_for("/nothing")
     assert scopes_for("/v1/system/x") == scopes_for("/v1/system") == {Scope.READ}
+    assert scopes_for("/v1/system/actions", "POST") == scopes_for("/system/actions/", "POST") == {Scope.CHAT}
+    assert scopes_for("/v1/system/actions/a/approve", "POST") == {Scope.APPROVE}
+    assert scopes_for("/v1/system/actions/a/reject", "POST") == {Scope.APPROVE}
+    assert scopes_for("/v1/system/actions/a/approve") == scopes_for("/v1/system/actions") == {Scope.READ}
     assert scopes_for("/v1/chat/completions") == scopes_for("/chat/completions/") == {Scope.CHAT}
 
 

@@ -12,6 +12,7 @@ from ai_sysadmin.meta_model.talk import Answered, Progress, Proposed, Words
 from ai_sysadmin.openai_api_server.answers.approvals import Approvals
 from ai_sysadmin.openai_api_server.wire import ChatRequest
 from ai_sysadmin.stores import Noticed
+from ai_sysadmin.testing.front_desk import FakeDecider
 from tests.builders import PLACING, UNIT, trigger
 from tests.deciding import KEYLESS, PEER, PHONE, SECRET, TALKER, UNREGISTERED, a_host, returned, text
 
@@ -68,7 +69,7 @@ async def test_the_same_proposal_twice_is_one(host):
 )
 async def test_what_cannot_be_done_is_not_proposed(host, name, unit, why):
     with pytest.raises((Refused, NotFound), match=why):
-        await host.proposals.propose(name, unit, "please")
+        await host.proposals.propose(name, {"unit": unit}, "please")
     assert await host.stores.reader.actions() == ()
 
 
@@ -307,3 +308,21 @@ async def test_what_waits_is_forgotten_by_nobody(host):
     page = text(await host.says("/actions"))
     assert "Nothing waits for your approval." in page
     assert "succeeded by key phone" in page
+
+
+async def test_what_was_built_is_what_is_approved(host):
+    """A yes goes with the digest of the action as it waits, which is not that of the request alone."""
+    request = await host.pending()
+    executor = FakeDecider(built="b" * 64)
+    executor.knows(request)
+
+    class Built:
+        async def action(self, _):
+            return (await host.stores.reader.action(request.id)).model_copy(update={"digest": "b" * 64})
+
+    async with aclosing(Approvals(Built(), executor, outcome_seconds=0).approve(request.id, PHONE)) as events:
+        assert text([each async for each in events]).startswith("Approved")
+    assert [(what, digest) for what, _, digest, *_ in executor.decided] == [("approve", "b" * 64)]
+    async with aclosing(Approvals(Built(), executor).approve(request.id, PHONE, request.digest)) as events:
+        assert "not what the card showed" in text([each async for each in events])
+    assert len(executor.decided) == 1

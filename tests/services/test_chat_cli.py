@@ -45,7 +45,7 @@ async def a_suite(tmp_path):
         settings = Settings(host_name=HOST, state_dir=tmp_path, runtime_dir=tmp_path / "run", api=Api(port=free_port()))
         knowing = Knowing(Retrieval(host.stores.knowledge, None, None, minimum_similarity=0.2), nothing_to_index)
         probes = {layer: FixedHealth() for layer in ("trigger", "review", "meta")}
-        app = build(Parts(settings, host.stores, host.front, FixedExecutor(), probes, knowing, None))
+        app = build(Parts(settings, host.stores, host.front, FixedExecutor(), probes, knowing, host.proposals))
         with sockets(settings) as listening:
             serving = asyncio.create_task(serve(app, listening))
             yield host

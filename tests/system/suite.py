@@ -109,6 +109,9 @@ def install(machine: Machine, suite: Suite) -> System:
         machine.put(text, f"/etc/{path}")
     machine.put("\n".join(system.tmpfiles) + "\n", "/etc/tmpfiles.d/ai-sysadmin.conf")
     machine.run(["systemd-tmpfiles", "--create", "ai-sysadmin.conf"]).ok()
+    if system.polkit:
+        machine.put(system.polkit, "/etc/polkit-1/rules.d/10-nixos.rules")
+        machine.systemctl("restart", "polkit.service").ok()
     _add_units(machine, system)
     machine.systemctl("start", *sorted(name for name in system.units if name.endswith(".socket"))).ok()
     if suite.start:

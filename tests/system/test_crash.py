@@ -1,13 +1,28 @@
-"""SIGKILL of every service at every stage: the incident ends the same, nothing twice, nothing lost.
+"""SIGKILL of every service at every stage, and of the executor at every write of its journal.
 
-`make test` does the ten that matter most; `make test-crash` does all of them.
+The incident ends the same; nothing is done twice, nothing is lost or unaccounted for. `make test` does those that
+matter most; `make test-crash` does all of them.
 """
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from tests.system import crash_points
+from tests.system.crash_points import (
+    EVERYWHERE,
+    HELD,
+    KINDS,
+    RESTART,
+    REVERTED,
+    SAID,
+    SWITCHED,
+    UNPROVED,
+    Crashing,
+    Kind,
+)
 from tests.system.machine import Machine
 from tests.system.story import STAGES, Story
 from tests.system.suite import Suite
@@ -128,3 +143,64 @@ def first_sequence(story: Story) -> int:
 
 def sequence_of(cursor: str) -> int:
     return int(dict(part.split("=", 1) for part in cursor.split(";"))["i"], 16)
+
+
+# --- the executor, at every write of its journal
+
+FIRST_POINTS = {
+    (RESTART.name, "approved committed"),
+    (RESTART.name, "started committed"),
+    (RESTART.name, "run begun"),
+    (RESTART.name, "ran uncommitted"),
+    (RESTART.name, "finished torn"),
+    (REVERTED.name, "asked uncommitted"),
+    (REVERTED.name, "revert begun"),
+    (SWITCHED.name, "kept uncommitted"),
+    (SWITCHED.name, "confirm begun"),
+    (HELD.name, "check-last begun"),
+}
+
+
+def points() -> list[Any]:
+    every = [(kind, point, [point]) for kind in KINDS for point in kind.points]
+    every += [(kind, "everywhere", EVERYWHERE[kind]) for kind in KINDS if kind.said]
+    return [
+        pytest.param(
+            kind,
+            armed,
+            id=f"{kind.name}-{point.replace(' ', '-')}",
+            marks=() if (kind.name, point) in FIRST_POINTS else pytest.mark.crash,
+        )
+        for kind, point, armed in every
+    ]
+
+
+@pytest.fixture(scope="module")
+def crashing(boot_suite: Callable[[Suite], Machine]) -> Crashing:
+    return Crashing(boot_suite(crash_points.SUITE))
+
+
+@pytest.mark.parametrize(("kind", "armed"), points())
+async def test_killed_at_a_write_each_action_is_done_once_and_accounted_for(
+    crashing: Crashing, kind: Kind, armed: list[str], request: pytest.FixtureRequest
+) -> None:
+    name = request.node.callspec.id.removeprefix(f"{kind.name}-")
+    action, counted = crashing.wanted(kind, name)
+    before, earlier = len(crashing.done(counted)), len(await crashing.events())
+    crashing.arm(armed)
+    asked, state = await crashing.live(action)
+    assert crashing.unspent == [], "it was not killed there"
+
+    unproved = armed[0] in UNPROVED
+    assert crashing.done(counted)[before:] == ([] if unproved else list(kind.does))
+    assert state == ("unknown" if unproved else kind.ends)
+    events = await crashing.events()
+    assert [each.sequence for each in events] == list(range(1, len(events) + 1))
+    assert {each.action_id for each in events[earlier:]} == {asked.id}
+    said = SAID[kind]
+    assert [each.kind.value for each in events[earlier:]] == [
+        each for each in said if not unproved or each in said[: said.index("started") + 1] or each == "finished"
+    ]
+    assert events[-1].outcome is not None
+    assert events[-1].outcome.kind == state
+    crashing.check_audit(events)

@@ -1,7 +1,7 @@
 """The pages of `ai-sysadmin actions` for an action that belongs to no incident."""
 
 from ai_sysadmin.actions.protocol import ActionFacts
-from ai_sysadmin.cli.actions import action_page, actions_page, decided_page
+from ai_sysadmin.cli.actions_page import action_page, actions_page, decided_page
 from ai_sysadmin.core.acting import ActionRequest, ActionState, Origin
 from ai_sysadmin.core.records import ProposedAction
 from ai_sysadmin.openai_api_server.system.views import Actions, ActionView
@@ -27,10 +27,10 @@ async def facts(request: ActionRequest) -> ActionFacts:
 
 def test_an_action_says_that_it_was_asked_for_in_chat():
     request = asked_for()
-    page = action_page(view(request), None)
+    page = action_page(view(request), None, 30)
     assert f"{request.id} asked for in chat on {HOST}" in page
     assert "it hangs (asked for in chat, in the model's words, unverified)" in page
-    assert f"for incident abcdef on {HOST}" in action_page(view(asked_for("abcdef")), None)
+    assert f"for incident abcdef on {HOST}" in action_page(view(asked_for("abcdef")), None, 30)
     assert request.id in actions_page(Actions(actions=(view(request),)))
 
 

@@ -13,6 +13,7 @@ from ai_sysadmin.llm_backend.structured import schema_of
 from ai_sysadmin.meta_model.agent import Agent, Limits
 from ai_sysadmin.meta_model.choosing import BySchema, InWords, Manner, Natively
 from ai_sysadmin.meta_model.offer import Offer
+from ai_sysadmin.meta_model.proposable import Proposable
 from ai_sysadmin.meta_model.talk import ClientCall, LookBegan, LookEnded, Proposed, Words
 from ai_sysadmin.meta_model.transcript import Transcript
 from ai_sysadmin.testing.scripted_model import Scripted, ScriptedModel
@@ -155,8 +156,8 @@ async def test_what_a_tool_says_cannot_leave_its_fence():
 def proposing(answer):
     made = []
 
-    async def propose(action, unit, why):
-        made.append((action, unit, why))
+    async def propose(action, arguments, why):
+        made.append((action, arguments, why))
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -164,15 +165,17 @@ def proposing(answer):
     return made, propose
 
 
+UNIT = {"type": "string", "maxLength": 120}
+RESTART = Proposable(name="restart_unit", says="Restart one unit", arguments={"unit": UNIT})
 STEP = {"plan": "", "do": "propose", "action": "restart_unit", "unit": "web.service", "why": "it failed"}
 
 
 async def test_a_proposal_is_made_and_told():
     made, propose = proposing(Proposed(action_id="abc234-0f0f0f", says="restart_unit web.service"))
     box = toolbox()
-    offer = Offer(box, box.open(), propose, ("restart_unit",))
+    offer = Offer(box, box.open(), propose, (RESTART,))
     events, talk = await looked(scripted(STEP, ANSWER), offer=offer)
-    assert made == [("restart_unit", "web.service", "it failed")]
+    assert made == [("restart_unit", {"unit": "web.service"}, "it failed")]
     assert [event.action_id for event in events] == ["abc234-0f0f0f"]
     assert "waits for a person" in talk.messages[3].content
 
@@ -180,7 +183,7 @@ async def test_a_proposal_is_made_and_told():
 async def test_a_refused_proposal_is_told_to_the_model_alone():
     _, propose = proposing(Refused("web.service is active, not failed"))
     box = toolbox()
-    events, talk = await looked(scripted(STEP, ANSWER), offer=Offer(box, box.open(), propose, ("restart_unit",)))
+    events, talk = await looked(scripted(STEP, ANSWER), offer=Offer(box, box.open(), propose, (RESTART,)))
     assert events == []
     assert "Nothing was proposed: web.service is active" in talk.messages[3].content
 

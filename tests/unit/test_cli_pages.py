@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from ai_sysadmin.actions.protocol import ActionFacts
-from ai_sysadmin.cli.actions import action_page, actions_page, decided_page
+from ai_sysadmin.cli.actions_page import action_page, actions_page, decided_page
 from ai_sysadmin.cli.checkup import Check, Checkup, Health
 from ai_sysadmin.cli.doctor import doctor_page, verdict
 from ai_sysadmin.cli.incident_page import incident_page
@@ -25,14 +25,16 @@ from ai_sysadmin.openai_api_server.system.views import (
 )
 from ai_sysadmin.sources.units import UnitStatus
 from ai_sysadmin.stores import Action, JournalPosition, ServiceNote, TimelineEntry
+from ai_sysadmin.testing.front_desk import plan_of
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+RESTART = ProposedAction(name="restart_unit", arguments={"unit": "nginx.service"})
+PLAN = plan_of(ActionRequest.propose("box", "k3f9ab", RESTART, Origin.REVIEW, "", NOW))
 NASTY = "\x1b[31mred\x1b[0m \u202edesrever\u202c \x07bell\r"
 
 
 def an_action(state="pending", origin=Origin.REVIEW, why="it may help"):
-    restart = ProposedAction(name="restart_unit", arguments={"unit": "nginx.service"})
-    request = ActionRequest.propose("box", "k3f9ab", restart, origin, why, NOW)
+    request = ActionRequest.propose("box", "k3f9ab", RESTART, origin, why, NOW)
     return ActionView.of(Action(request=request, state=state, risk="reversible", text="asked", updated_at=NOW))
 
 
@@ -93,8 +95,7 @@ def facts(state="pending", **changes):
         "state": state,
         "text": "asks a person",
         "ruling": Ruling(decision=Decision.ASK, risk=Risk.REVERSIBLE, reason="autonomy suggest asks a person"),
-        "commands": (("systemctl", "restart", "--", "nginx.service"),),
-        "by_hand": "sudo systemctl restart -- nginx.service",
+        "plan": PLAN,
         "expires_in_seconds": 1800,
     }
     return ActionFacts(**(values | changes))
@@ -145,7 +146,7 @@ def test_text_from_logs_and_models_cannot_act_on_the_terminal():
     pages = [
         incident_page(a_view(nasty, [an_action(why=NASTY)], log=NASTY), None, NOW),
         incidents_page(Incidents(incidents=(nasty,))),
-        action_page(an_action(why=NASTY), facts(text=NASTY)),
+        action_page(an_action(why=NASTY), facts(text=NASTY), 30),
         decided_page(facts(text=NASTY)),
     ]
     for page in pages:
@@ -168,7 +169,7 @@ def test_lists_are_aligned_and_empty_lists_say_so():
 
 
 def test_an_action_shows_the_executors_facts_apart_from_a_models_words():
-    text = action_page(an_action(), facts())
+    text = action_page(an_action(), facts(), 30)
     executor, model = text.index("WHAT THE EXECUTOR SAYS"), text.index("IN THE PROPOSER'S WORDS")
     assert executor < text.index("systemctl restart -- nginx.service") < model < text.index("it may help")
     assert "unverified" in text
@@ -177,7 +178,7 @@ def test_an_action_shows_the_executors_facts_apart_from_a_models_words():
 
 
 def test_an_action_without_an_executor_is_still_shown():
-    assert "does not answer" in action_page(an_action(), None)
+    assert "does not answer" in action_page(an_action(), None, 30)
 
 
 def test_a_decision_says_what_came_of_it():

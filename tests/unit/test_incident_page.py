@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ai_sysadmin.actions.catalogue import CATALOGUE
 from ai_sysadmin.cli.columns import columns
 from ai_sysadmin.cli.incident_head import MOST_LINES, Now, head
 from ai_sysadmin.cli.incident_page import evidence_page, incident_page, taken_out
@@ -18,6 +19,8 @@ from ai_sysadmin.core.records import Evidence, EvidencePack, Review, Symptom, Ve
 from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.openai_api_server.system.views import ActionView, DecisionView, IncidentView
 from ai_sysadmin.sources.units import UnitStatus
+from ai_sysadmin.testing.front_desk import plan_of
+from tests.builders import request
 
 NOW = datetime(2026, 11, 20, 3, 4, 5, tzinfo=UTC)
 
@@ -68,7 +71,9 @@ def an_action(state="pending", **changes):
         "at": NOW,
         "updated_at": NOW,
     }
-    return ActionView(**(given | changes))
+    given |= changes
+    is_known = given["name"] in CATALOGUE and list(given["arguments"]) == ["unit"]
+    return ActionView(plan=plan_of(request(name=given["name"], **given["arguments"])) if is_known else None, **given)
 
 
 def a_piece(number, kind, text="", /, **facts):
@@ -214,7 +219,7 @@ def test_half_a_command_is_none():
     unit = "x" * 200 + ".service"
     text = shown(a_view(an_incident(unit=unit), [an_action(arguments={"unit": unit})]))
     assert "its commands are long: ai-sysadmin actions show abcdef-012345" in text
-    assert "stop the unit again" in text
+    assert "its command is long: ai-sysadmin actions show abcdef-012345" in " ".join(text.split())
     assert "sudo" not in text
 
 
