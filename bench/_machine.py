@@ -1,4 +1,4 @@
-"""A machine with a real systemd and the trigger monitor on it, for the benches that need one."""
+"""A machine with a real systemd and some of the suite on it, for the benches that need one."""
 
 import sys
 import tempfile
@@ -14,12 +14,12 @@ from tests.system.suite import Suite, install, stage
 
 SERVICE = "ai-sysadmin-trigger-monitor.service"
 
-__all__ = ["SERVICE", "Machine", "booted", "why_not"]
+__all__ = ["SERVICE", "Machine", "Suite", "booted", "why_not"]
 
 
 @contextmanager
-def booted() -> Iterator[Machine]:
-    """Boot a machine on which the trigger monitor runs; it is down afterwards."""
+def booted(suite: Suite = Suite(start=(SERVICE,))) -> Iterator[Machine]:  # noqa: B008 — frozen
+    """Boot a machine with the suite as described, by default the trigger monitor; it is down afterwards."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         directory.chmod(0o755)
@@ -28,7 +28,7 @@ def booted() -> Iterator[Machine]:
         staged = stage(directory)
         try:
             machine.up(staged.binds)
-            install(machine, Suite(start=(SERVICE,)))
+            install(machine, suite)
             yield machine
         finally:
             machine.down()
