@@ -17,9 +17,9 @@ lint:
 bench:
 	@tools/bootstrap dev sh -ec 'for each in bench/[!_]*.py; do echo "== $$each"; python "$$each"; done'
 
-# kill every service at every stage: at least thirty times
+# kill every service at every stage, and the executor at every write, with power cuts: more than a hundred times
 test-crash:
-	@exec tools/bootstrap dev python -m pytest -q tests/system/test_crash.py $(ARGS)
+	@exec tools/bootstrap dev python -m pytest -q tests/system/test_crash.py tests/system/test_undone.py $(ARGS)
 
 # the real Open WebUI in a real Chromium: about a gigabyte, kept in .cache/openwebui; ARGS names scenarios
 test-openwebui:
