@@ -51,6 +51,7 @@
               onnx
               pytest
               pytest-asyncio
+              pytest-xdist
               schemathesis
             ])))
             pkgs.llama-cpp

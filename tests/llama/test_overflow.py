@@ -184,7 +184,7 @@ def look(do: str, **arguments: object) -> dict[str, object]:
 
 
 def test_five_megabytes_of_a_tool_are_cut_and_read_on_in(tiny_model):
-    with looking_suite(tiny_model, 8192) as (script, suite):
+    with looking_suite(tiny_model, 12_288) as (script, suite):
         course = script.course(
             "the whole file",
             "I read it [t1].",
@@ -204,7 +204,7 @@ def test_five_megabytes_of_a_tool_are_cut_and_read_on_in(tiny_model):
         nothing_broke(suite)
 
 
-@pytest.mark.parametrize("tokens", [8192, 4096])
+@pytest.mark.parametrize("tokens", [12_288, 8192])
 def test_forty_look_ups_fill_the_context_and_are_followed_by_an_answer(tiny_model, tokens):
     with looking_suite(tiny_model, tokens, max_steps=40, max_tokens=1_000_000) as (script, suite):
         steps = [look("page", number=number) for number in range(1, 41)]

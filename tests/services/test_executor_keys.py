@@ -222,7 +222,10 @@ async def test_a_journal_of_before_keeps_its_actions_and_learns_keys(tmp_path, s
         await Suite(settings, systemd).operate.reject(action.id, "no")
     with sqlite3.connect(tmp_path / "executor.db") as connection:
         connection.execute("DROP TABLE approval_keys")
-        connection.execute("DROP INDEX actions_by_start")
+        for index in ("actions_by_start", "actions_by_boottime", "events_by_action"):
+            connection.execute(f"DROP INDEX {index}")
+        for column in ("started_boot", "started_boottime"):
+            connection.execute(f"ALTER TABLE actions DROP COLUMN {column}")
         connection.execute("ALTER TABLE actions DROP COLUMN started_at")
         connection.execute("ALTER TABLE actions RENAME COLUMN subject TO unit")
         connection.execute("PRAGMA user_version=1")

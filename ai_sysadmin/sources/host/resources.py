@@ -44,8 +44,9 @@ class Pressure(Record):
 
 def memory(proc: Path = PROC) -> Memory:
     """Return how much memory there is. Raises: HostUnreadable."""
-    lines = text_of(proc / "meminfo", "memory use").splitlines()
-    sizes = {key: int(rest.split()[0]) << 10 for key, colon, rest in (line.partition(":") for line in lines) if colon}
+    rows = (line.partition(":") for line in text_of(proc / "meminfo", "memory use").split("\n"))
+    counted = ((key, rest.split()) for key, _, rest in rows)
+    sizes = {key: int(words[0]) << 10 for key, words in counted if words and words[0].isascii() and words[0].isdigit()}
     try:
         total, available = sizes["MemTotal"], sizes["MemAvailable"]
     except KeyError as error:
