@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from ai_sysadmin.core.acting import Plan, Risk, Stage
 from ai_sysadmin.core.clock import Clock
+from ai_sysadmin.core.errors import Unavailable
 from ai_sysadmin.core.records import Record
 from ai_sysadmin.core.settings import Settings
 from ai_sysadmin.sources.units import Units
@@ -44,6 +45,10 @@ class Sessions(Protocol):
         ...
 
 
+class ProbeBroken(Unavailable):
+    """A probe could not be carried out: it says nothing of what it is about."""
+
+
 async def no_probe(_name: str) -> str | None:
     """Stand for the probes where none can be run."""
     return None
@@ -58,8 +63,8 @@ class Host:
     """What an action may look at: the same for the executor and for its tests.
 
     ``root`` stands before every path. ``probe`` carries out one of the operator's probes by its name and returns what
-    fails; none: it passes. ``forget_probes`` has every probe carried out anew: what was asked before something was done
-    says nothing of what came of it.
+    fails; none: it passes; it raises ProbeBroken where it cannot be carried out. ``forget_probes`` has every probe
+    carried out anew: what was asked before something was done says nothing of what came of it.
     """
 
     settings: Settings

@@ -7,6 +7,7 @@ from typing import Final
 from pydantic import AwareDatetime
 
 from ai_sysadmin.actions.action import Host
+from ai_sysadmin.actions.catalogue.unit_looks import answer_of
 from ai_sysadmin.actions.ladder import CURRENT, PENDING, PROFILE, PROGRAMS, SYSTEM_PATH
 from ai_sysadmin.actions.system_units import database_differs, guarded, protected_of, touched
 from ai_sysadmin.core.records import Record
@@ -220,7 +221,7 @@ def _failed_after(unit: UnitStatus, moment: datetime | None) -> bool:
 
 async def _failing_probes(host: Host) -> tuple[tuple[str, str], ...]:
     names = [probe.name for probe in host.settings.trigger_monitor.probes]
-    said = await asyncio.gather(*(host.probe(name) for name in names))
+    said = await asyncio.gather(*(answer_of(host, name) for name in names))
     return tuple((name, fault) for name, fault in zip(names, said, strict=True) if fault is not None)
 
 

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ai_sysadmin.cli.desk import say, warn
 from ai_sysadmin.core.clock import SystemClock
-from ai_sysadmin.core.probe_settings import ProbeSettings
+from ai_sysadmin.core.probe_settings import FAILS, ProbeSettings
 
 app = typer.Typer(help="Carry out a probe.")
 _PROBE: TypeAdapter[ProbeSettings] = TypeAdapter(ProbeSettings)
@@ -21,7 +21,7 @@ def bare() -> None:
 
 @app.command()
 def run(probe: Annotated[str, typer.Argument(metavar="JSON", help="The probe, as in the settings.")]) -> None:
-    """Carry out a probe: exit 0 where it passes, 1 where it fails, and say why in one line."""
+    """Carry out a probe: exit 0 where it passes, 10 where it fails, and say why in one line."""
     from ai_sysadmin.sources.probes import check  # with it come an HTTP client and a TLS stack
 
     try:
@@ -31,4 +31,4 @@ def run(probe: Annotated[str, typer.Argument(metavar="JSON", help="The probe, as
         raise typer.Exit(2) from None
     result = asyncio.run(check(wanted, SystemClock()))
     say(" ".join(result.why.split()))
-    raise typer.Exit(0 if result.ok else 1)
+    raise typer.Exit(0 if result.ok else FAILS)

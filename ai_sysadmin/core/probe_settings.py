@@ -5,7 +5,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, PositiveFloat, PositiveInt, StringConstraints, model_validator
@@ -19,6 +19,10 @@ StatusRange = Annotated[str, StringConstraints(pattern=r"^[1-5][0-9]{2}(-[1-5][0
 RecordType = Literal["A", "AAAA", "CNAME", "MX", "NS", "PTR", "SOA", "SRV", "TXT"]
 
 _HTTP_URL = re.compile(r"https?://[^\s]+")
+
+
+FAILS: Final = 10
+"""The exit status of `ai-sysadmin probe run` where the probe fails: a program that breaks down ends otherwise."""
 
 
 class _Probe(Section):

@@ -6,7 +6,10 @@ from typing import Final
 
 from pydantic import JsonValue
 
+from ai_sysadmin.actions.action import ProbeBroken
 from ai_sysadmin.actions.catalogue import AnyAction
+from ai_sysadmin.actions.catalogue.unit_looks import probes_of
+from ai_sysadmin.actions.ladder import SUBJECT
 from ai_sysadmin.core.acting import Plan, Risk
 from ai_sysadmin.core.errors import Refused
 from ai_sysadmin.core.records import Record
@@ -51,14 +54,27 @@ class PostCheck:
         # what was only read has nothing to hold
         seconds = 0.0 if action.risk(first) is Risk.READ_ONLY else self.seconds(plan)
         until, now = time.monotonic() + seconds, first
-        problem = action.shortfall(was, now) or await self._checked(plan, action_id, "first")
+        problem = action.shortfall(was, now) or await self._unproved(action)
+        problem = problem or await self._checked(plan, action_id, "first")
         while problem is None and time.monotonic() < until:
             await asyncio.sleep(min(CHECK_SECONDS, max(0.0, until - time.monotonic())))
             now = await self._looking.look(action)
             problem = action.shortfall(was, now) or action.disturbed(first, now)
         if problem is None and seconds:
-            problem = await self._checked(plan, action_id, "last")
+            problem = await self._unproved(action) or await self._checked(plan, action_id, "last")
         return problem
+
+    async def _unproved(self, action: AnyAction) -> str | None:
+        """Say which probe of what was changed cannot be carried out: what nobody can prove does not hold."""
+        host = self._looking.host
+        everything = action.subject == SUBJECT
+        names = [each.name for each in host.settings.trigger_monitor.probes]
+        for name in names if everything else probes_of(host, action.units):
+            try:
+                await host.probe(name)
+            except ProbeBroken as broken:
+                return str(broken)
+        return None
 
     async def _before(self, action: AnyAction, kept: dict[str, JsonValue] | None) -> Record:
         """Return what was observed with the intent. Raises: Refused: another version kept it, so nothing is proved."""

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from ai_sysadmin.actions.action import ProbeBroken
 from ai_sysadmin.core.acting import Sandbox, Stage
-from ai_sysadmin.core.probe_settings import ProbeSettings
+from ai_sysadmin.core.probe_settings import FAILS, ProbeSettings
 from ai_sysadmin.executor.stages import Stages
 
 _FRESH_SECONDS: Final = 2.0
@@ -52,7 +53,7 @@ class Probing:
         self._one_at_a_time: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def probe(self, name: str) -> str | None:
-        """Return what fails; none: it passes. A probe that cannot be carried out fails. Raises: Unavailable."""
+        """Return what fails; none: it passes. Raises: ProbeBroken: it cannot be carried out, Unavailable."""
         async with self._one_at_a_time[name]:
             answer = self._asked.get(name)
             if answer is None or not self._counts(answer):
@@ -82,7 +83,10 @@ class Probing:
         ended = await self._stages.run("probe", stage, _ABOUT, anew=True)
         if ended.good:
             return None
-        return next(iter(ended.output.strip().splitlines()[-1:]), ended.said)[:300]
+        said = next(iter(ended.output.strip().splitlines()[-1:]), ended.said)[:300]
+        if ended.exit_status != FAILS:
+            raise ProbeBroken(f"probe {probe.name} cannot be carried out: {said}")
+        return said
 
 
 def own_program() -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Final
 
-from ai_sysadmin.actions.action import Host
+from ai_sysadmin.actions.action import Host, ProbeBroken
 from ai_sysadmin.core.errors import NotFound
 from ai_sysadmin.core.records import Record
 from ai_sysadmin.sources.units import UnitStatus
@@ -59,14 +59,30 @@ async def _status(host: Host, unit: str) -> UnitStatus:
 
 
 async def failing_probes(host: Host, unit: str) -> tuple[str, ...]:
-    """Return what fails of the operator's probes of a unit, a sentence each."""
-    names = [
+    """Return what fails of the operator's probes of a unit, a sentence each.
+
+    One that cannot be carried out says nothing: nothing is mended for its sake, and no post-check passes by it.
+    """
+    said = [(name, await answer_of(host, name)) for name in probes_of(host, (unit,))]
+    return tuple(f"probe {name} fails: {fault}" for name, fault in said if fault is not None)
+
+
+async def answer_of(host: Host, probe: str) -> str | None:
+    """Return what fails of a probe; none: it passes, or cannot be carried out."""
+    try:
+        return await host.probe(probe)
+    except ProbeBroken:
+        return None
+
+
+def probes_of(host: Host, units: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of the operator's probes of some units."""
+    asked = tuple(units)
+    return tuple(
         probe.name
         for probe in host.settings.trigger_monitor.probes
-        if any(fnmatchcase(unit, glob) for glob in probe.units)
-    ]
-    said = [(name, await host.probe(name)) for name in names]
-    return tuple(f"probe {name} fails: {fault}" for name, fault in said if fault is not None)
+        if any(fnmatchcase(unit, glob) for unit in asked for glob in probe.units)
+    )
 
 
 async def _along(host: Host, unit: str, first: Iterable[str]) -> tuple[str, ...]:
