@@ -40,6 +40,10 @@ _MAX_ANSWER_BYTES = 8 << 20
 _QUEUE_SECONDS = 0.005
 
 
+class NotSeen(ExecutorUnavailable):
+    """The executor answers, and cannot look at what this is about, or write it down."""
+
+
 class ExecutorClient:
     """One of the executor's two sockets. Every call is a connection of its own.
 
@@ -201,6 +205,6 @@ def _checked(line: bytes) -> Answer:
         case "not_found":
             raise NotFound(answer.message)
         case "unavailable":
-            raise ExecutorUnavailable(answer.message)
+            raise NotSeen(answer.message)
         case "invalid":
             raise AiSysadminError(answer.message)

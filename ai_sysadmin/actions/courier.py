@@ -6,8 +6,9 @@ die anywhere and begin again.
 
 import asyncio
 import logging
+from datetime import timedelta
 
-from ai_sysadmin.actions.client import ExecutorClient
+from ai_sysadmin.actions.client import ExecutorClient, NotSeen
 from ai_sysadmin.core.acting import ActionRequest, ExecutorEvent, ExecutorEventKind
 from ai_sysadmin.core.clock import Clock
 from ai_sysadmin.core.errors import AiSysadminError, NotFound, Refused, Unavailable
@@ -17,6 +18,7 @@ from ai_sysadmin.stores import OutboxStore
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.2
 WAIT_SECONDS = 5.0
+GIVES_UP_AFTER = timedelta(hours=1)
 
 
 async def submit_forever(outbox: OutboxStore, executor: ExecutorClient, clock: Clock, heart: Heartbeat) -> None:
@@ -41,6 +43,12 @@ async def _submit(request: ActionRequest, outbox: OutboxStore, executor: Executo
     fields = _about(request.id, request.incident_id)
     try:
         await executor.propose(request)
+    except NotSeen as error:
+        if clock.now() - request.at < GIVES_UP_AFTER:
+            raise
+        why = f"the executor could not look at it for {GIVES_UP_AFTER.total_seconds() / 60:.0f} min: {error}"
+        log.warning("request given up: %s", error, extra={"event": "request_refused", **fields})
+        await outbox.refused(request, why, clock.now())
     except Unavailable:
         raise
     except (Refused, AiSysadminError) as error:
