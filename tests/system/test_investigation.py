@@ -101,6 +101,7 @@ TOUR: tuple[Step, ...] = (
     ("knowledge", {"words": "disk full"}),
     ("incidents", {}),
     ("kernel_release", {}),
+    ("diagnose", {"action": "socket_owners"}),
     ("more", {"handle": "t5"}),
 )
 SECRETS: tuple[Step, ...] = (
