@@ -13,7 +13,9 @@ The package listing is the pipeline:
     meta_model       4 investigate  14B model with tools (read-only     → Investigation
        │                            look-ups); answers every chat
        │ ActionRequest (a name and typed arguments, never a command line)
-    actions → executor  act         rule, approve, run, verify, revert  → Ruling, Approval, Outcome
+    actions → executor  act         rule, approve, run, check, revert   → Ruling, Approval, Outcome
+       │
+    notifications    tell           a person is needed, it was mended
 
     openai_api_server  :8083        the door for chat front ends and the command line
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ai_sysadmin.cli.desk import Desk, Json, SettingsFile, StateDir, print_json, say
+from ai_sysadmin.cli.desk import Desk, Json, SettingsFile, StateDir, print_json, say, warn
 from ai_sysadmin.core.settings import Settings
 from ai_sysadmin.runtime import settings_file
 
@@ -22,14 +22,21 @@ def check(
 ) -> None:
     """Check the settings file.
 
-    A mistake is named with its key, its value and what is allowed; exit 78.
+    A mistake is named with its key, its value and what is allowed; exit 78. What is allowed and can have no effect is
+    said, and is no mistake.
     """
+    from ai_sysadmin.actions.catalogue import catalogue_of
+    from ai_sysadmin.actions.policy import remarks
+
     desk = Desk.open(context, settings or file, state_dir, as_json)
     path = desk.given.settings or settings_file.find()
+    said = remarks(desk.settings.policy, catalogue_of(desk.settings).entries)
     if desk.as_json:
-        print_json({"ok": True, "file": str(path) if path else None})
-    else:
-        say(f"{path}: fine" if path else "there is no settings file; the defaults are fine")
+        print_json({"ok": True, "file": str(path) if path else None, "remarks": said})
+        return
+    for remark in said:
+        warn(remark)
+    say(f"{path}: fine" if path else "there is no settings file; the defaults are fine")
 
 
 @app.command()

@@ -45,11 +45,9 @@ _OWN_PROPERTIES = {
 _DEPENDENCIES = ("Requires", "Requisite", "BindsTo", "PartOf", "Wants", "After", "TriggeredBy", "Triggers")
 _MANAGER_PROPERTIES = ("SystemState", "FinishTimestamp", "UserspaceTimestamp", "NJobs")
 UNSETTLED = ("activating", "deactivating", "reloading")
-_BEGINNINGS = {
-    "activating": "InactiveExitTimestampMonotonic",
-    "deactivating": "ActiveExitTimestampMonotonic",
-    "reloading": "StateChangeTimestampMonotonic",
-}
+_BEGINNINGS = dict(
+    zip(UNSETTLED, (f"{each}TimestampMonotonic" for each in ("InactiveExit", "ActiveExit", "StateChange")), strict=True)
+)
 _LIMITS = {
     ("service", "deactivating"): "TimeoutStopUSec",
     ("service", "activating"): "TimeoutStartUSec",

@@ -35,6 +35,18 @@ def test_without_api_and_executor_everything_is_exit_4_and_status_still_reports(
     assert (code, checks["python"], checks["api"], checks["executor"]) == (4, "good", "bad", "bad")
 
 
+def test_what_only_the_catalogue_knows_is_checked_with_the_settings(cli, tmp_path):
+    declared = {"description": "has a name of the catalogue's", "command": ["/bin/true"], "risk": "reversible"}
+    taken, vain = tmp_path / "taken.json", tmp_path / "vain.json"
+    taken.write_text(json.dumps({"actions": {"declared": [{"name": "restart_unit", **declared}]}}))
+    vain.write_text(json.dumps({"policy": {"overrides": [{"decision": "run", "actions": ["restart_unitt"]}]}}))
+    code, _, err = cli("config", "check", "--settings", str(taken))
+    assert (code, "an action of that name already: restart_unit" in err) == (78, True)
+    code, out, err = cli("config", "check", "--settings", str(vain))
+    assert (code, "fine" in out) == (0, True)
+    assert "policy.overrides[0]: no action of the catalogue is named restart_unitt" in err
+
+
 def test_settings_are_checked_shown_and_described(cli, tmp_path):
     good, bad = tmp_path / "good.toml", tmp_path / "bad.json"
     good.write_text('ai_name = "Hal"\n')
