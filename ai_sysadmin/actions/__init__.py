@@ -7,6 +7,7 @@ sockets; ``courier`` carries requests there and events back.
 
 Changes of a NixOS system: ``nixos/`` builds one without rights, ``ladder`` has the command lines that activate a system
 and take it back, ``activation`` judges it by what ``system_seen`` and ``system_units`` see. ``standalone/`` are
-programs of the standard library alone that transient units start. ``audit_chain`` is the audit's form; ``trust``, ``promotion``
-and ``periods`` are the report on how far proposals could be trusted; ``describing`` writes docs/actions.md.
+programs of the standard library alone that transient units start. ``audit_chain`` is the audit's form. ``trust``,
+``promotion`` and ``periods`` are the report on how far proposals could be trusted. ``describing`` writes
+docs/actions.md.
 """
