@@ -257,8 +257,9 @@ class Life:
         return await self._desk.write(entry.model_copy(update=intent), ExecutorEventKind.STARTED, said)
 
     async def _begin(self, intent: Entry, plan: Plan) -> Entry:
-        if (halted := self._looking.halted()) is not None:  # while the intent was written
-            return await self._finish(intent, OutcomeKind.FAILED, f"it was not begun: {halted.why}")
+        if (halted := self._looking.halted()) is not None:  # while the intent was written: nobody tried anything
+            untried = intent.model_copy(update={"started_at": None})
+            return await self._desk.write(untried, ExecutorEventKind.REFUSED, f"refused: {halted.why}")
         try:
             await self._stages.start(intent.request.id, plan.run, _about(intent), plan.calls)
         except CannotStart as error:

@@ -34,7 +34,7 @@ from ai_sysadmin.core.settings import Autonomy
 from ai_sysadmin.executor import life, looking, room
 from ai_sysadmin.executor.asking import Me
 from ai_sysadmin.executor.decide import decide_again, quoted
-from ai_sysadmin.executor.entry import Moment
+from ai_sysadmin.executor.entry import Moment, boottime
 from ai_sysadmin.executor.holds import Hold, HoldKind
 from ai_sysadmin.executor.journal import Entry, Journal
 from ai_sysadmin.executor.retention import forget
@@ -318,7 +318,10 @@ async def test_halted_between_the_last_look_and_the_start_nothing_begins(tmp_pat
             assert (await it.journal.find(wanted.id)).state == "approved"
         else:
             entry = await it.ended(wanted.id)
-            assert (entry.state, entry.text[:17]) == ("failed", "it was not begun:")
+            assert (entry.state, entry.outcome) == ("refused", None)
+            assert "halted by a" in entry.text
+            # what was never begun has not been in vain
+            assert await it.journal.deeds(Moment(NOW, "boot1", boottime()), timedelta(days=30)) == ()
         assert systemd.starts == []
 
 
@@ -507,7 +510,7 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.mark.parametrize(
-    ("boot", "started_at", "boottime", "now", "seconds_ago"),
+    ("boot", "started_at", "ticks", "now", "seconds_ago"),
     [
         ("boot1", NOW, 1000.0, NOW + HOUR / 2, 500),
         ("boot1", NOW, 1000.0, NOW + 900 * HOUR, 500),  # the clock was set forward
@@ -517,10 +520,10 @@ HOUR = timedelta(hours=1)
         ("boot0", NOW + 9000 * HOUR, 77.0, NOW, 1500),  # before this boot, whatever the clock said
     ],
 )
-async def test_breakers_count_by_a_clock_that_nobody_sets(tmp_path, boot, started_at, boottime, now, seconds_ago):
+async def test_breakers_count_by_a_clock_that_nobody_sets(tmp_path, boot, started_at, ticks, now, seconds_ago):
     journal = Journal(tmp_path)
     await journal.open()
-    entry = kept(request(), boot_id=boot, started_at=started_at, started_boottime=boottime)
+    entry = kept(request(), boot_id=boot, started_at=started_at, started_boottime=ticks)
     await journal.record(entry, ExecutorEventKind("started"), NOW)
     (deed,) = await journal.deeds(Moment(now, "boot1", 1500.0), 24 * HOUR)
     assert (now - deed.at).total_seconds() == seconds_ago
