@@ -182,7 +182,7 @@ async def steps(it, wanted):
     while True:
         entry = await it.journal.find(wanted.id)
         if entry.state == "pending" and entry.boot_id == it.life._boot_id:
-            await it.asking.approve(wanted.id, 0, "root")
+            await it.asking.approve(wanted.id, 0, "root", entry.digest)
         yield entry
         await asyncio.sleep(0.005)
 

@@ -151,6 +151,7 @@ class Hostile:
                 {"do": "events", "epoch": "", "since": 0, "wait_seconds": 30},
                 {"do": "approve_by_key", "id": waiting.id, "digest": waiting.digest, "key": "sk-guessed"},
                 {"do": "approve", "id": "zzzzzz-000000"},
+                {"do": "approve", "id": waiting.id, "digest": "0" * 64},
                 {"do": "show", "id": "%"},
                 {"do": "show", "id": "' OR 1=1 --"},
                 {"do": "revoke_key", "id": "nobody"},

@@ -69,8 +69,13 @@ class ExecutorClient:
         """Return the next events in order, waiting so long for the first."""
         return (await self._ask(Events(epoch=epoch, since=since, wait_seconds=wait_seconds))).events
 
-    async def approve(self, action_id: str) -> ActionFacts:
-        return (await self._ask(Approve(id=action_id))).actions[0]
+    async def approve(self, action_id: str, digest: str = "") -> ActionFacts:
+        """Say yes as an operator, to what has a digest that begins so."""
+        try:
+            frame = Approve(id=action_id, digest=digest)
+        except ValidationError:
+            raise Refused("give an action's id, and of its digest what `ai-sysadmin actions show ID` says") from None
+        return (await self._ask(frame)).actions[0]
 
     async def reject(self, action_id: str, why: str) -> ActionFacts:
         return (await self._ask(Reject(id=action_id, why=why))).actions[0]

@@ -47,8 +47,15 @@ class Events(Record):
 
 
 class Approve(Record):
+    """An operator's yes. ``digest`` is the beginning of that of the action as it was shown.
+
+    It may be left out where the id says as much: where nothing was built for the action, and its commands follow from
+    its arguments alone.
+    """
+
     do: Literal["approve"] = "approve"
     id: str = Field(min_length=1, max_length=32)
+    digest: str = Field(default="", pattern=r"^([0-9a-f]{12,64})?$")
 
 
 class Reject(Record):

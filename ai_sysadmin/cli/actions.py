@@ -134,6 +134,7 @@ def discuss(
 def approve(
     context: typer.Context,
     action_id: ActionId,
+    digest: Annotated[str, typer.Option("--digest", help="What was shown, as `actions show` says it.")] = "",
     dry_run: DryRun = False,
     settings: SettingsFile = None,
     state_dir: StateDir = None,
@@ -146,7 +147,7 @@ def approve(
         desk.answer(known or view, action_page(view, known, desk.settings.executor.post_check_seconds))
         warn("Nothing was approved.")
         return
-    facts = asyncio.run(ExecutorClient(desk.settings.operate_socket).approve(action_id))
+    facts = asyncio.run(ExecutorClient(desk.settings.operate_socket).approve(action_id, digest))
     desk.answer(_unless_refused(facts), decided_page(facts))
 
 

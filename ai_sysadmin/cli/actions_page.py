@@ -10,7 +10,7 @@ from ai_sysadmin.cli.incident_page import described, proposer
 from ai_sysadmin.cli.layout import fact, heading, table, verbatim, wrapped
 from ai_sysadmin.cli.plan_page import plan_lines
 from ai_sysadmin.context.defuse import fenced
-from ai_sysadmin.core.acting import ActionState, Plan, Risk, Ruling
+from ai_sysadmin.core.acting import ActionState, Plan, Risk, Ruling, approving
 from ai_sysadmin.core.clock import local
 from ai_sysadmin.core.records import Record
 from ai_sysadmin.openai_api_server.system.views import Actions, ActionView
@@ -108,7 +108,7 @@ def action_page(view: ActionView, facts: ActionFacts | None, hold_seconds: float
         lines += [*heading("What it wrote"), *verbatim(output)]
     lines += [*heading("Why, in the proposer's words"), *wrapped(f"{view.why} ({proposer(view.origin)})", 2)]
     if view.pending:
-        lines += ["", f"  ai-sysadmin actions approve {view.id}"]
+        lines += ["", f"  {approving(view.id, facts.digest if facts else view.digest)}"]
         lines += [f'  ai-sysadmin actions reject {view.id} --why "…"']
         lines += [f"  ai-sysadmin actions discuss {view.id}"]
     return "\n".join(lines)

@@ -10,7 +10,7 @@ from typing import Final
 
 from ai_sysadmin.cli.columns import WIDTH, columns, cut, said
 from ai_sysadmin.context.defuse import one_line
-from ai_sysadmin.core.acting import ActionState, Plan
+from ai_sysadmin.core.acting import ActionState, Plan, approving
 from ai_sysadmin.core.clock import local, since
 from ai_sysadmin.core.incident import Incident, State
 from ai_sysadmin.core.records import EvidencePack
@@ -172,7 +172,7 @@ def _advice(action: ActionView) -> list[str]:
         lines += said("undo", _undo(action.plan, action.id), 2)
         lines += _by_hand(action.plan, action.id)
     if action.pending:
-        lines += said("approve", f"ai-sysadmin actions approve {action.id}", 1)
+        lines += said("approve", approving(action.id, action.digest), 1)
         lines += said("or not", f'ai-sysadmin actions reject {action.id} --why "…"', 1)
     return lines
 

@@ -6,6 +6,7 @@ from ai_sysadmin.cli.columns import cut, within_width
 from ai_sysadmin.cli.incident_head import Now, described, head, who
 from ai_sysadmin.cli.layout import fact, heading, table, verbatim, wrapped
 from ai_sysadmin.context.defuse import one_line
+from ai_sysadmin.core.acting import approving
 from ai_sysadmin.core.clock import local
 from ai_sysadmin.core.records import Evidence, EvidencePack, Investigation, Review
 from ai_sysadmin.openai_api_server.system.views import ActionView, IncidentView
@@ -43,7 +44,7 @@ def _pending(actions: list[ActionView]) -> list[str]:
     for action in actions:
         lines += [f"  {described(action)}", *fact("risk", action.risk or "not ruled yet"), *_plan(action)]
         lines += fact("why", f"{action.why} ({proposer(action.origin)})")
-        lines += [f"    ai-sysadmin actions approve {action.id}"]
+        lines += [f"    {approving(action.id, action.digest)}"]
         lines += [f'    ai-sysadmin actions reject {action.id} --why "…"']
     return lines
 

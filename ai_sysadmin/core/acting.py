@@ -222,6 +222,12 @@ class Approval(Record):
     key_id: str = ""
 
 
+def approving(action_id: str, digest: str) -> str:
+    """Return the command of an operator's yes. Where an action holds more than its id says, it carries the digest."""
+    built = digest and not action_id.endswith(f"-{digest[:6]}")
+    return f"ai-sysadmin actions approve {action_id}{f' --digest {digest[:12]}' if built else ''}"
+
+
 class OutcomeKind(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"

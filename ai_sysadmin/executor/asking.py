@@ -24,7 +24,7 @@ from ai_sysadmin.core.acting import (
 )
 from ai_sysadmin.core.errors import NotFound, Refused, Unavailable
 from ai_sysadmin.executor.approvers import Approvers
-from ai_sysadmin.executor.decide import Sight, check_by_key, decide, forbidden_here
+from ai_sysadmin.executor.decide import Sight, check_by_key, check_by_operator, decide, forbidden_here
 from ai_sysadmin.executor.entry import boottime as boottime
 from ai_sysadmin.executor.journal import Entry, Journal
 from ai_sysadmin.executor.locks import Locks
@@ -66,7 +66,7 @@ class Asking:
 
     async def propose(self, request: ActionRequest) -> Entry:
         """Rule on a request; the same request again changes nothing. Raises: Refused, Unavailable."""
-        async with self._one(request.id):
+        async with self.only(request.id):
             known = await self._journal.get(request.id)
             if known is None:
                 return await self._propose(request)
@@ -76,8 +76,8 @@ class Asking:
                 self._due(request.id)
             return known
 
-    def _one(self, action_id: str) -> asyncio.Lock:
-        """Return one action's lock. A yes and a no at the same moment: the first counts, the second is refused.
+    def only(self, action_id: str) -> asyncio.Lock:
+        """Return one action's lock. Decisions over it count one after the other, and what begins does so between them.
 
         One for each action: while a proposal is looked at, people go on deciding over the others.
         """
@@ -85,7 +85,7 @@ class Asking:
 
     async def rule(self, entry: Entry) -> Entry:
         """Rule on an action whose preparation is over. Raises: Unavailable."""
-        async with self._one(entry.request.id):
+        async with self.only(entry.request.id):
             return await self._ruled(entry, self._looking.action(entry))
 
     def forecast(self, action: AnyAction) -> Ruling:
@@ -100,38 +100,40 @@ class Asking:
         kind, said = _SAID[Decision.ASK]
         return await self.write(entry.model_copy(update=seen), kind, f"{said}: {ruling.reason}")
 
-    async def approve(self, id_or_prefix: str, uid: int, user: str) -> Entry:
-        """Take an operator's yes. Raises: NotFound, Refused, Unavailable."""
+    async def approve(self, id_or_prefix: str, uid: int, user: str, digest: str = "") -> Entry:
+        """Take an operator's yes to what has a digest that begins so. Raises: NotFound, Refused, Unavailable."""
         action_id = (await self._journal.find(id_or_prefix)).request.id
-        async with self._one(action_id):
-            return await self._approve(await self._waiting(action_id), uid, user)
+        async with self.only(action_id):
+            entry = await self._journal.find(action_id)
+            self._check_waits(entry)
+            check_by_operator(entry.request, entry.digest, digest)
+            return await self._approve(entry, uid, user)
 
     async def reject(self, id_or_prefix: str, user: str, why: str) -> Entry:
-        """Take an operator's no. Raises: NotFound, Refused."""
+        """Take an operator's no, also to what may run and has not begun. Raises: NotFound, Refused."""
         action_id = (await self._journal.find(id_or_prefix)).request.id
-        async with self._one(action_id):
-            entry = await self._waiting(action_id)
-            return await self.write(entry, ExecutorEventKind.REJECTED, f"rejected by {user}: {why}")
+        async with self.only(action_id):
+            return await self._reject(await self._journal.find(action_id), user, why)
 
     async def decide_by_key(self, asked: DecideByKey, uid: int) -> Entry:
         """Take a yes or no that came with an API key. Raises: NotFound, Refused, Unavailable."""
-        async with self._one(asked.id):
+        async with self.only(asked.id):
             keys, now = await self._journal.keys(), self._clock.now()
             by, key_id = self._approvers.identify(keys, asked.key, asked.identity, now)
             entry = await self._journal.get(asked.id)
             if entry is None:
                 raise NotFound(f"there is no action {asked.id!r}; `ai-sysadmin actions` lists them")
-            self._check_waits(entry)
             approves = asked.do == "approve_by_key"
+            if approves:
+                self._check_waits(entry)
             check_by_key(entry.request, entry.ruling, entry.digest, asked.digest, approves=approves)
             if not approves:
-                why = f": {asked.why}" if asked.why else ""
-                return await self.write(entry, ExecutorEventKind.REJECTED, f"rejected by {by}{why}")
+                return await self._reject(entry, by, asked.why)
             return await self._approve(entry, uid, by, key_id)
 
     async def withdraw(self, action_id: str, why: str) -> Entry:
         """Take a proposal back that still waits; anything else stays as it is. Raises: NotFound."""
-        async with self._one(action_id):
+        async with self.only(action_id):
             entry = await self._journal.get(action_id)
             if entry is None:
                 raise NotFound(f"there is no action {action_id!r}")
@@ -185,7 +187,7 @@ class Asking:
             await asyncio.sleep(1)
 
     async def _expire(self, action_id: str) -> None:
-        async with self._one(action_id):
+        async with self.only(action_id):
             entry = await self._journal.find(action_id)
             if entry.state is ActionState.PENDING and self.has_expired(entry):
                 await self.write(entry, ExecutorEventKind.EXPIRED, "nobody decided in time")
@@ -265,6 +267,12 @@ class Asking:
         entry = entry.model_copy(update={"approval": approval, "expires_boottime": expires})
         return await self.write(entry, ExecutorEventKind.APPROVED, f"approved by {by}")
 
+    async def _reject(self, entry: Entry, by: str, why: str) -> Entry:
+        if entry.state is not ActionState.APPROVED:
+            self._check_waits(entry)
+        said = f"rejected by {by}{f': {why}' if why else ''}"
+        return await self.write(entry.model_copy(update={"approval": None}), ExecutorEventKind.REJECTED, said)
+
     def _forbidden(self, sight: Sight, ruling: Ruling) -> str | None:
         if sight.plan is None:
             return None
@@ -281,11 +289,6 @@ class Asking:
             warranted=True,
             at=self._clock.now(),
         )
-
-    async def _waiting(self, id_or_prefix: str) -> Entry:
-        entry = await self._journal.find(id_or_prefix)
-        self._check_waits(entry)
-        return entry
 
     def _check_waits(self, entry: Entry) -> None:
         if entry.state is not ActionState.PENDING:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from ai_sysadmin.actions.catalogue import AnyAction
 from ai_sysadmin.actions.policy import Question, rule
-from ai_sysadmin.core.acting import ActionRequest, Approval, Decision, Origin, Plan, Risk, Ruling
+from ai_sysadmin.core.acting import ActionRequest, Approval, Decision, Origin, Plan, Risk, Ruling, approving
 from ai_sysadmin.core.errors import Refused
 from ai_sysadmin.core.records import Record
 from ai_sysadmin.core.settings import Autonomy, Settings
@@ -111,8 +111,21 @@ def check_by_key(request: ActionRequest, ruling: Ruling, known: str, digest: str
     if approves and (ruling.risk is Risk.DESTRUCTIVE or ruling.protected):
         raise Refused(
             f"action {request.id} is {ruling.risk.value} ({ruling.reason}), and no key approves that; "
-            f"it needs an operator on the host: ai-sysadmin actions approve {request.id}"
+            f"it needs an operator on the host: {approving(request.id, known)}"
         )
+
+
+def check_by_operator(request: ActionRequest, known: str, digest: str) -> None:
+    """Check that an operator decides over what they saw; an id alone holds the digest of the request, and no more.
+
+    Raises:
+        Refused: with what to do.
+    """
+    look = f"look at it before you decide: ai-sysadmin actions show {request.id}"
+    if digest and not known.startswith(digest):
+        raise Refused(f"action {request.id} is not what was shown: {look}")
+    if not digest and known != request.digest:
+        raise Refused(f"action {request.id} holds more than its id says, so a yes needs its digest: {look}")
 
 
 def forbidden_here(uid: int, user: str, plan: Plan, risk: Risk, *, by_polkit: bool) -> str | None:

@@ -126,7 +126,8 @@ class Life:
                 return await self._step_or_stop(entry, awake or AsyncExitStack())
         except AiSysadminError as error:  # also what systemd refused: while it goes down it does
             log.warning("waiting: %s", error, extra={"event": "action_waits", **ids(entry)})
-            return await self._as_written(entry)
+            await asyncio.sleep(RETRY_SECONDS)
+            return await self._found(entry.request.id, settled=True)  # what was away may have been only the audit
 
     async def _step_or_stop(self, entry: Entry, awake: AsyncExitStack) -> Entry:
         try:
@@ -144,23 +145,14 @@ class Life:
             return await self._failed(entry, f"it cannot be checked: {why}", passed=None)
         return await self._finish(entry, OutcomeKind.UNKNOWN, f"it cannot go on: {why}")
 
-    async def _found(self, action_id: str) -> Entry:
-        """Return an action as the journal has it, and wait for the journal where it is away."""
+    async def _found(self, action_id: str, *, settled: bool = False) -> Entry:
+        """Return an action as the journal has it, once it answers; ``settled``: once all of it is on the audit."""
         while True:
             try:
-                return await self._journal.find(action_id)
+                return await (self._journal.settled if settled else self._journal.find)(action_id)
             except Unavailable as error:
                 log.warning("waiting: %s", error, extra={"event": "action_waits", "action_id": action_id})
             await asyncio.sleep(RETRY_SECONDS)
-
-    async def _as_written(self, entry: Entry) -> Entry:
-        """Wait a little; return an action as the journal has it: what was away may have been only the audit."""
-        while True:
-            await asyncio.sleep(RETRY_SECONDS)
-            try:
-                return await self._journal.settled(entry.request.id)
-            except Unavailable as error:
-                log.warning("waiting: %s", error, extra={"event": "action_waits", **ids(entry)})
 
     def _longest_step(self, entry: Entry) -> float:
         """Return the seconds after which an action that has not come one step further is stuck, and so are we."""
@@ -174,7 +166,9 @@ class Life:
             case ActionState.PREPARING:
                 return await self._prepare(entry, action)
             case ActionState.APPROVED:
-                return await self._start(entry, action, awake)
+                async with self._desk.only(entry.request.id):
+                    kept = await self._journal.find(entry.request.id)  # while it waited its yes may have become a no
+                    return await self._start(entry, action, awake) if kept.state is entry.state else kept
             case ActionState.STARTED:
                 return await self._wait(entry, action)
             case ActionState.RAN:

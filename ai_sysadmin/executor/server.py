@@ -180,8 +180,8 @@ class Server:
                 return _facts(await self._asking.propose(request))
             case Withdraw(id=action_id, why=why):
                 return _facts(await self._asking.withdraw(action_id, why))
-            case Approve(id=action_id):
-                return _facts(await self._asking.approve(action_id, peer.uid, peer.user))
+            case Approve(id=action_id, digest=digest):
+                return _facts(await self._asking.approve(action_id, peer.uid, peer.user, digest))
             case Reject(id=action_id, why=why):
                 return _facts(await self._asking.reject(action_id, peer.user, why))
             case DecideByKey():

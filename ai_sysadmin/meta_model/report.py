@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ai_sysadmin.context.defuse import cut, one_line, quoted
-from ai_sysadmin.core.acting import ActionRequest, ActionState, Origin
+from ai_sysadmin.core.acting import ActionRequest, ActionState, Origin, approving
 from ai_sysadmin.core.clock import local, since
 from ai_sysadmin.core.incident import Incident
 from ai_sysadmin.stores import Action, ServiceNote
@@ -91,7 +91,7 @@ def _approval(action: Action) -> str:
     request = action.request
     return (
         f"- {quoted(does(request))} ({action.risk or 'risk not ruled yet'}) {why_there(request)}{_planned(action)}: "
-        f"approve it with `/approve {request.id}` or, on the host, `ai-sysadmin actions approve {request.id}`"
+        f"approve it with `/approve {request.id}` or, on the host, `{approving(request.id, action.digest)}`"
     )
 
 

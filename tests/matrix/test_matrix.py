@@ -57,7 +57,7 @@ async def test_who_may_approve_what(tmp_path, level):
             if facts.state != "pending":
                 assert level == "observe" or cell.risk == "read_only"
                 with pytest.raises(Refused, match="does not wait for anybody"):
-                    await host.operate.approve(facts.id)
+                    await host.operate.approve(facts.id, facts.digest)
                 with pytest.raises(Refused, match="does not wait for anybody"):
                     await host.propose.approve_by_key(facts.id, facts.digest, KEY)
                 continue
@@ -67,11 +67,11 @@ async def test_who_may_approve_what(tmp_path, level):
             else:
                 with pytest.raises(Refused, match="needs an operator"):
                     await host.propose.approve_by_key(facts.id, facts.digest, KEY)
-                await host.operate.approve(facts.id)
+                await host.operate.approve(facts.id, facts.digest)
             done = await host.running.ended(facts.id)
             assert (done.state.value, bool(host.ran(cell.unit))) == ("succeeded", True), (cell, done.text)
             with pytest.raises(Refused, match="does not wait for anybody"):  # a yes counts once
-                await host.operate.approve(facts.id)
+                await host.operate.approve(facts.id, facts.digest)
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -22,6 +22,10 @@ async def test_an_operator_proposes_approves_and_sees_what_came_of_it(tmp_path):
         assert (code, err) == (0, "Nothing was approved.\n")
         assert "systemctl restart -- web.service" in out
         assert (await host.stores.reader.action(action.request.id)).state == "pending"
+        for digest, said in (("0" * 12, "is not what was shown"), ("abc", "give an action's id, and of")):
+            code, out, err = await run(tmp_path, "actions", "approve", action.request.id, "--digest", digest)
+            assert (code, out) == (3, "")
+            assert said in err
         code, out, _ = await run(tmp_path, "actions", "approve", action.request.id)
         assert code == 0
         await host.becomes(action.request.id, "succeeded")

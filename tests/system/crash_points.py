@@ -171,7 +171,7 @@ class Crashing:
                     if facts.state.ended:
                         return request, facts.state
                     if facts.state is ActionState.PENDING:
-                        await self.client("operate").approve(request.id)
+                        await self.client("operate").approve(request.id, facts.digest)
                 except (ExecutorUnavailable, Refused):
                     pass
                 await asyncio.sleep(0.05)

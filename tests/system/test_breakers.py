@@ -168,7 +168,7 @@ async def queue(story: Story) -> list[str]:
     for number in range(QUEUE):
         action = ProposedAction(name="take_a_while", arguments={"tenths": f"3{number + 10}"})
         asked = await client(story).propose(request(story, action, Origin.OPERATOR))
-        await client(story, "operate").approve(asked.id)
+        await client(story, "operate").approve(asked.id, asked.digest)
         ids.append(asked.id)
     return ids
 

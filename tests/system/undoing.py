@@ -196,7 +196,7 @@ class Undoing(Nixos):
                     if facts.state.ended:
                         return facts
                     if facts.state is ActionState.PENDING:
-                        await self.client("operate").approve(request.id)
+                        await self.client("operate").approve(request.id, facts.digest)
                 except (ExecutorUnavailable, Refused):
                     pass
                 await asyncio.sleep(0.05)
@@ -211,7 +211,7 @@ class Undoing(Nixos):
                         facts = await self.client("propose").propose(request)
                         assert not facts.state.ended, facts.text
                         if facts.state is ActionState.PENDING:
-                            await self.client("operate").approve(request.id)
+                            await self.client("operate").approve(request.id, facts.digest)
                     except (ExecutorUnavailable, Refused):
                         pass
                     await asyncio.sleep(0.05)
@@ -226,7 +226,7 @@ class Undoing(Nixos):
                 while (facts := await self.client("propose").propose(request)).state not in states:
                     assert not facts.state.ended, facts.text
                     if facts.state is ActionState.PENDING:
-                        await self.client("operate").approve(request.id)
+                        await self.client("operate").approve(request.id, facts.digest)
                     await asyncio.sleep(0.02)
 
         asyncio.run(there())

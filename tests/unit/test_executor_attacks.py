@@ -26,6 +26,7 @@ from ai_sysadmin.core.acting import (
     Risk,
     Ruling,
     Stage,
+    approving,
 )
 from ai_sysadmin.core.errors import Refused, StoreUnavailable, SystemdUnavailable, Unavailable
 from ai_sysadmin.core.policy_settings import Breakers, Policy
@@ -350,6 +351,60 @@ async def test_a_yes_given_at_the_last_moment_still_counts_while_it_waits(tmp_pa
         await it.asking.approve(wanted.id, 0, "root")
         await asyncio.sleep(0.6)
         it.holds.hold = None
+        assert (await it.ended(wanted.id)).state == "succeeded"
+
+
+async def test_a_yes_can_be_taken_back_until_the_action_begins(tmp_path, systemd):
+    async with running(tmp_path, systemd, Autonomy.SUGGEST) as it:
+        it.holds.hold = Hold(kind=HoldKind.PASSES, why="a switch")
+        await it.asking.propose(wanted := turn())
+        await it.asking.approve(wanted.id, 0, "root")
+        await asyncio.sleep(0.3)
+        entry = await it.asking.reject(wanted.id, "root", "not today")
+        assert (entry.state, entry.approval, entry.text) == ("rejected", None, "rejected by root: not today")
+        it.holds.hold = None
+        await asyncio.sleep(0.6)
+        assert (await it.journal.find(wanted.id)).state == "rejected"
+        assert [event.kind for event in await it.journal.events("", 0, 100, 0)] == ["asked", "approved", "rejected"]
+        assert systemd.starts == []
+        it.begin()  # nor does the next executor
+        await asyncio.sleep(0.1)
+        assert systemd.starts == []
+
+
+async def test_what_has_begun_is_not_taken_back_by_a_no(tmp_path, systemd):
+    async with running(tmp_path, systemd, Autonomy.SUGGEST, post_check_seconds=1.0) as it:
+        await it.asking.propose(wanted := turn())
+        await it.asking.approve(wanted.id, 0, "root")
+        await becomes(it, wanted.id, "ran")
+        with pytest.raises(Refused, match="does not wait for anybody: it is ran"):
+            await it.asking.reject(wanted.id, "root", "too late")
+        assert (await it.ended(wanted.id)).state == "succeeded"
+
+
+async def test_a_yes_to_what_was_built_carries_its_digest(tmp_path, systemd):
+    async with running(tmp_path, systemd, Autonomy.SUGGEST) as it:
+        await it.asking.propose(wanted := turn("built"))
+        await becomes(it, wanted.id, "pending")
+        built = (await it.journal.find(wanted.id)).digest
+        with pytest.raises(Refused, match=f"a yes needs its digest: .* ai-sysadmin actions show {wanted.id}"):
+            await it.asking.approve(wanted.id, 0, "root")
+        with pytest.raises(Refused, match="is not what was shown"):
+            await it.asking.approve(wanted.id, 0, "root", wanted.digest)
+        assert (await it.journal.find(wanted.id)).state == "pending"
+        assert approving(wanted.id, built) == f"ai-sysadmin actions approve {wanted.id} --digest {built[:12]}"
+        await it.asking.approve(wanted.id, 0, "root", built[:12])
+        entry = await it.ended(wanted.id)
+        assert (entry.state, entry.approval.digest) == ("succeeded", built)
+
+
+async def test_a_digest_of_something_else_is_no_yes(tmp_path, systemd):
+    async with running(tmp_path, systemd, Autonomy.SUGGEST) as it:
+        await it.asking.propose(wanted := turn())
+        with pytest.raises(Refused, match="is not what was shown"):
+            await it.asking.approve(wanted.id, 0, "root", "0" * 64)
+        assert approving(wanted.id, wanted.digest) == f"ai-sysadmin actions approve {wanted.id}"
+        await it.asking.approve(wanted.id, 0, "root", wanted.digest)
         assert (await it.ended(wanted.id)).state == "succeeded"
 
 

@@ -178,7 +178,7 @@ async def test_what_has_to_be_built_is_ruled_once_it_is(tmp_path, systemd):
                 await asyncio.sleep(0.01)
         assert entry.told == ('{"made": "0"}', '{"made": "1"}')
         assert entry.digest != wanted.digest
-        await it.asking.approve(wanted.id, 0, "root")
+        await it.asking.approve(wanted.id, 0, "root", entry.digest)
         assert (await it.ended(wanted.id)).approval.digest == entry.digest
         assert systemd.starts[:3] == ["make 0", "make 1", "turn on"]
 
@@ -292,11 +292,13 @@ async def test_an_approval_holds_for_the_commands_that_were_shown(tmp_path, syst
         first = await it.asking.propose(wanted := turn())
         monkeypatch.setattr(Stamped, "command", ["off"])
         with pytest.raises(Refused, match="has changed since it was shown"):
-            await it.asking.approve(wanted.id, 0, "root")
+            await it.asking.approve(wanted.id, 0, "root", first.digest)
+        with pytest.raises(Refused, match="is not what was shown"):
+            await it.asking.approve(wanted.id, 0, "root", first.digest)
         second = await it.journal.find(wanted.id)
         assert (second.state, second.plan.run.commands) == ("pending", (("turn", "off"),))
         assert len({wanted.digest, first.digest, second.digest}) == 3
-        await it.asking.approve(wanted.id, 0, "root")
+        await it.asking.approve(wanted.id, 0, "root", second.digest)
         monkeypatch.setattr(Stamped, "command", ["away"])  # changed between the yes and the start
         it.begin()
         async with asyncio.timeout(5):
@@ -304,7 +306,7 @@ async def test_an_approval_holds_for_the_commands_that_were_shown(tmp_path, syst
                 await asyncio.sleep(0.01)
         assert third.approval is None
         assert systemd.starts == []
-        await it.asking.approve(wanted.id, 0, "root")
+        await it.asking.approve(wanted.id, 0, "root", third.digest)
         assert (await it.ended(wanted.id)).state == "succeeded"
         assert systemd.starts[0] == "turn away"
 

@@ -81,7 +81,7 @@ class Orders:
 
     async def _approved(self, shown: ActionFacts) -> None:
         """Approve what was shown, and follow it for a while."""
-        facts = await self._executor.approve(shown.id)
+        facts = await self._executor.approve(shown.id, shown.digest)
         until = _now() + self._outcome_seconds
         while not facts.state.ended and _now() < until:
             say(f"· {facts.state}{f': {defuse(facts.text)}' if facts.text else ''}")

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from ai_sysadmin.actions.protocol import ActionFacts
 from ai_sysadmin.context.defuse import quoted
-from ai_sysadmin.core.acting import ActionState, Plan, Stage
+from ai_sysadmin.core.acting import ActionState, Plan, Stage, approving
 from ai_sysadmin.core.errors import AiSysadminError, ExecutorUnavailable, NotFound
 from ai_sysadmin.meta_model.report import does, why_there
 from ai_sysadmin.meta_model.talk import Event, Progress, Words
@@ -233,7 +233,7 @@ def details(facts: ActionFacts, may_approve: bool) -> str:
     here = f"- approve: send `/approve {facts.id}` as a message of its own; reject: `/reject {facts.id} why not`"
     if needs_operator(facts):
         here = f"- reject: `/reject {facts.id} why not`; no key approves this, only an operator on the host"
-    host = f"- on the host: `ai-sysadmin actions approve {facts.id}`"
+    host = f"- on the host: `{approving(facts.id, facts.digest)}`"
     return "\n".join([*lines, *([here] if may_approve else []), host, ""])
 
 
