@@ -93,8 +93,14 @@ class Story:
                     if event.outcome.kind is not OutcomeKind.SUCCEEDED and not halted:
                         raise SystemExit(f"{event.action_id}: {event.text}")
                 elif event.kind is ExecutorEventKind.REFUSED:
-                    raise SystemExit(f"{event.action_id}: {event.text}")
+                    left.discard(event.action_id)
+                    if not halted:
+                        raise SystemExit(f"{event.action_id}: {event.text}")
         return said
+
+
+def over(event: ExecutorEvent) -> bool:
+    return event.outcome is not None or event.kind is ExecutorEventKind.REFUSED
 
 
 def wanted(unit: str, ask: str = "") -> ActionRequest:
@@ -261,7 +267,7 @@ async def halt(_: int) -> dict[str, Any]:
         await OPERATE.resume()
         await asyncio.sleep(0.3)
     said = await story.until_finished([each.id for each in requests], halted=True)
-    outcomes = [event.outcome.kind.value for event in said if event.outcome]
+    outcomes = [event.outcome.kind.value if event.outcome else event.kind.value for event in said if over(event)]
     return {"halts": halts, "queued": queued, "outcomes": outcomes}
 
 
