@@ -7,6 +7,8 @@ python: with python; [
   httpx
   openai
   prompt-toolkit
+  psycopg
+  psycopg-pool
   pydantic
   pyjwt
   rich

@@ -17,7 +17,7 @@ let
 
   pythonNames = [
     "apprise" "chromadb" "cryptography" "dbus-fast" "editables" "fastapi" "gguf" "hatchling" "httpx" "hypothesis" "import-linter" "mypy" "onnx" "openai"
-    "prometheus-client" "prompt-toolkit" "psycopg" "pydantic" "pyjwt" "pytest" "pytest-asyncio" "pytest-xdist" "rich" "schemathesis" "systemd-python" "tenacity"
+    "prometheus-client" "prompt-toolkit" "psycopg" "psycopg-pool" "pydantic" "pyjwt" "pytest" "pytest-asyncio" "pytest-xdist" "rich" "schemathesis" "systemd-python" "tenacity"
     "typer" "uvicorn"
   ];
   application = attributes: package attributes.pname {
