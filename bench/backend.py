@@ -24,8 +24,8 @@ import httpx
 from ai_sysadmin.core.settings import Backend
 from ai_sysadmin.llm_backend import Message
 from ai_sysadmin.llm_backend.door import open_model
-from ai_sysadmin.runtime.sqlite import Database
-from ai_sysadmin.stores.sqlite.leases import SqliteLeases
+from ai_sysadmin.runtime.sqlite import Database, SqliteRelational
+from ai_sysadmin.stores.relational.leases import SqlLeases
 from ai_sysadmin.testing.http_server import HttpReply, HttpRequest, http_server
 from tests.llama import make_tiny_gguf
 from tests.llama.server import serve
@@ -95,11 +95,11 @@ async def milliseconds(calls: dict[str, Call]) -> dict[str, float]:
 
 
 @asynccontextmanager
-async def leases(directory: Path) -> AsyncIterator[SqliteLeases]:
-    database = Database(directory / "bench.db", files("ai_sysadmin.stores.sqlite") / "migrations")
+async def leases(directory: Path) -> AsyncIterator[SqlLeases]:
+    database = Database(directory / "bench.db", files("ai_sysadmin.stores.relational") / "migrations" / "sqlite")
     await database.open()
     try:
-        yield SqliteLeases(database)
+        yield SqlLeases(SqliteRelational(database), "bench")
     finally:
         await database.close()
 

@@ -30,7 +30,7 @@ from ai_sysadmin.core.records import EvidencePack, Sample
 from ai_sysadmin.sources.changes import Change, ChangesSeen
 from ai_sysadmin.sources.journal import SystemJournal
 from ai_sysadmin.sources.units import Dependencies, UnitStatus
-from ai_sysadmin.stores.sqlite import SqliteStores, open_stores
+from ai_sysadmin.stores.relational import SqlStores, open_stores
 from ai_sysadmin.testing.changes import FakeChanges
 from ai_sysadmin.testing.host import FakeUnits
 from bench._synthetic_journal import REMOTE, of_service
@@ -70,7 +70,7 @@ def write_journal(file: Path, entries: int, until: datetime) -> None:
     assert remote.returncode == 0
 
 
-async def write_figures(stores: SqliteStores, until: datetime) -> None:
+async def write_figures(stores: SqlStores, until: datetime) -> None:
     """Write a day of figures as the trigger monitor does."""
     rng = random.Random(3)
     names = [Sample("cpu_used_percent", 20, unit="percent"), Sample("load_per_processor", 0.2, unit="ratio")]

@@ -25,7 +25,7 @@ from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.sources.export import ExportParser
 from ai_sysadmin.sources.journal import follow
 from ai_sysadmin.sources.journal_children import Journalctl, Library, Reader, has_binding
-from ai_sysadmin.stores.sqlite import open_stores
+from ai_sysadmin.stores.relational import open_stores
 from ai_sysadmin.trigger_monitor.condition import Condition
 from ai_sysadmin.trigger_monitor.ledger import Ledger
 from ai_sysadmin.trigger_monitor.lines.listening import Listening

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ai_sysadmin.core.records import Sample
-from ai_sysadmin.stores.sqlite import open_stores
+from ai_sysadmin.stores.relational import open_stores
 
 TICKS = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
 SERIES = 100

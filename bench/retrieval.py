@@ -32,7 +32,7 @@ from ai_sysadmin.llm_backend.embeddings import ServerEmbeddings
 from ai_sysadmin.stores.chroma import ChromaIndex
 from ai_sysadmin.stores.chroma_server import own_chroma, program
 from ai_sysadmin.stores.knowledge_store import KnowledgeStore, VectorIndex
-from ai_sysadmin.stores.sqlite.knowledge import SqliteKnowledge, match_expression
+from ai_sysadmin.stores.relational.knowledge import SqlKnowledge, match_expression
 from ai_sysadmin.testing.memory_knowledge import MemoryIndex
 from tests.contracts.test_knowledge_stores import sqlite_knowledge
 from tests.embedding_server import embedding_server
@@ -102,7 +102,7 @@ def bare_p50(path: Path, questions: list[str]) -> float:
     return statistics.median(times)
 
 
-async def speed(directory: Path, store: SqliteKnowledge, index: VectorIndex, embedder: ServerEmbeddings) -> None:
+async def speed(directory: Path, store: SqlKnowledge, index: VectorIndex, embedder: ServerEmbeddings) -> None:
     documents = many_documents()
     began = time.perf_counter()
     await store.put(documents)
@@ -120,7 +120,7 @@ async def speed(directory: Path, store: SqliteKnowledge, index: VectorIndex, emb
     print(f"  {'kept with full text':36} {put:>9,.0f} documents/s")
     print(f"  {'embedded and indexed':36} {indexed:>9,.0f} documents/s")
     print(f"  {'question, bare sqlite3 FTS5 (peer)':36} {peer:>9.2f} ms p50")
-    print(f"  {'question, SqliteKnowledge':36} {by_text:>9.2f} ms p50 {by_text / peer:>6.2f} of the peer")
+    print(f"  {'question, SqlKnowledge':36} {by_text:>9.2f} ms p50 {by_text / peer:>6.2f} of the peer")
     print(f"  {'question, vectors and text':36} {whole:>9.2f} ms p50")
 
 

@@ -149,8 +149,15 @@ class TriggerMonitor(Section):
         300, description="A unit that starts or stops for so long is stuck (one-shot services may take any time)."
     )
     sample_seconds: PositiveFloat = Field(15, description="How often the host's figures are read.")
-    keep_samples_hours: PositiveFloat = Field(48, description="How long figures are kept as they were read.")
-    keep_metrics_days: PositiveFloat = Field(90, description="How long five-minute means of the figures are kept.")
+    keep_samples_hours: PositiveFloat = Field(24, description="How long figures are kept as they were read.")
+    keep_five_minutes_days: PositiveFloat = Field(
+        14, description="How long five-minute means of the figures are kept; then hourly ones."
+    )
+    spool_mebibytes: PositiveInt = Field(
+        64, description="So much of what is noticed waits on disk while the database is away, in MiB."
+    )
+    spool_days: PositiveFloat = Field(7, description="How long figures wait there; what else waits, waits for ever.")
+    keep_metrics_days: PositiveFloat = Field(90, description="How long hourly means of the figures are kept.")
     rules: tuple[LogRule, ...] = Field((), description="Further log rules.")
     silences: tuple[Silence, ...] = Field((), description="What is not to be heard.")
     thresholds: tuple[Threshold, ...] = Field((), description="Further thresholds.")

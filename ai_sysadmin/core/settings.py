@@ -21,9 +21,11 @@ from pydantic import (
 
 from ai_sysadmin.core.action_settings import Actions
 from ai_sysadmin.core.context_settings import Context, Knowledge
+from ai_sysadmin.core.database_settings import Database
 from ai_sysadmin.core.noticing_settings import TriggerMonitor
 from ai_sysadmin.core.notification_settings import Notifications
 from ai_sysadmin.core.policy_settings import Policy
+from ai_sysadmin.core.retention_settings import Retention
 from ai_sysadmin.core.section import Section
 from ai_sysadmin.core.tool_settings import Tools
 
@@ -234,8 +236,9 @@ class Settings(Section):
     operators: tuple[str, ...] = Field(
         (), description="Users, and groups such as @wheel, who may approve and reject actions, besides root."
     )
-    state_dir: Path = Field(Path("/var/lib/ai-sysadmin"), description="Where the services keep what they remember.")
+    state_dir: Path = Field(Path("/var/lib/ai-sysadmin"), description="Where the services keep their files.")
     runtime_dir: Path = Field(Path("/run/ai-sysadmin"), description="Where the suite's sockets are.")
+    database: Database = Field(Database(), description="Where the services remember.")
     backends: Backends = Field(Backends(), description="Where the models are served.")
     models: Models = Field(Models(), description="Model files that `ai-sysadmin up` serves itself.")
     trigger_monitor: TriggerMonitor = Field(TriggerMonitor(), description="Layer 1: notice.")
@@ -247,6 +250,7 @@ class Settings(Section):
     policy: Policy = Field(Policy(), description="What may be done, and to what.")
     actions: Actions = Field(Actions(), description="What the catalogue's actions may touch.")
     executor: Executor = Field(Executor(), description="The privileged process.")
+    retention: Retention = Field(Retention(), description="How long what is over is kept.")
     notifications: Notifications = Field(Notifications(), description="How a person is told.")
     api: Api = Field(Api(), description="The OpenAI-compatible API.")
 
@@ -270,8 +274,15 @@ class Settings(Section):
         return self
 
     @property
-    def database(self) -> Path:
-        return self.state_dir / "ai-sysadmin.db"
+    def store_place(self) -> Path | str:
+        """Return SQLite's file, or PostgreSQL's URL."""
+        return self.database.url or self.state_dir / "ai-sysadmin.db"
+
+    @property
+    def store_name(self) -> str:
+        """Return what people know the database by."""
+        parts = urlsplit(self.database.url)
+        return f"PostgreSQL {parts.path.strip('/') or 'default'}" if self.database.url else str(self.store_place)
 
     @property
     def api_key_file(self) -> Path:

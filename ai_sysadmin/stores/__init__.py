@@ -1,6 +1,7 @@
 """What is remembered, as small protocols of domain verbs; each verb is one transaction.
 
-Implementations: ``stores.sqlite`` (embedded default). One contract suite (``tests/contracts``) runs on every one.
+``stores.relational`` implements it, on SQLite (the embedded default) and PostgreSQL; one contract suite
+(``tests/contracts``) runs on both.
 Others stand in the modules beside this one, by what they keep: ``action_store``, ``outcome_store`` and so on.
 No transaction spans a model call: work is claimed with a lease, done, and finished by compare-and-set.
 Every method raises ``StoreUnavailable`` when the database does not answer.
@@ -159,7 +160,8 @@ class NoticeStore(Protocol):
         reopens its subject's one that ended within ``reopen_within``, or opens a new one, which takes in the live
         incidents of the subjects that it ``explains``. A supporting trigger joins a live incident of its subject,
         else it is kept ``join_within`` for one that opens later. A muted fingerprint opens nothing. A unit-state
-        trigger whose ``details["invocation"]`` an incident already holds is a repetition and changes nothing.
+        trigger whose ``details["invocation"]`` an incident already holds is a repetition and changes nothing. So does a
+        commit whose ``memory`` holds a mark (``stores.once``) that the store has had.
         """
         ...
 
@@ -303,6 +305,10 @@ class ReadStore(Protocol):
     async def position(self) -> JournalPosition | None: ...
 
     async def notes(self) -> Sequence[ServiceNote]: ...
+
+    async def kept_by(self) -> str:
+        """Say which database keeps all this, of which version, and how it keeps history."""
+        ...
 
 
 class NoteStore(Protocol):

@@ -17,7 +17,7 @@ import httpx
 from ai_sysadmin.core.errors import IndexUnavailable
 from ai_sysadmin.core.knowledge import DocumentKind
 
-_COLLECTIONS: Final = "/api/v2/tenants/default_tenant/databases/default_database/collections"
+ROUTE: Final = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 _REQUEST_SECONDS: Final = 10.0
 _CONNECT_SECONDS: Final = 2.0
 _PAGE: Final = 2000
@@ -114,7 +114,7 @@ class ChromaIndex:
         name = self._name
         self._numbers.pop(name, None)
         try:
-            await self._call("DELETE", f"{_COLLECTIONS}/{name}")
+            await self._call("DELETE", f"{ROUTE}/{name}")
         except _Gone:
             return
 
@@ -130,12 +130,12 @@ class ChromaIndex:
         name = self._name
         if number := self._numbers.get(name):
             try:
-                return await self._call("POST", f"{_COLLECTIONS}/{number}/{verb}", body)
+                return await self._call("POST", f"{ROUTE}/{number}/{verb}", body)
             except _Gone:
                 del self._numbers[name]
-        found = await (self._made(name) if make else self._call("GET", f"{_COLLECTIONS}/{name}"))
+        found = await (self._made(name) if make else self._call("GET", f"{ROUTE}/{name}"))
         self._numbers[name] = number = str(found["id"])
-        return await self._call("POST", f"{_COLLECTIONS}/{number}/{verb}", body)
+        return await self._call("POST", f"{ROUTE}/{number}/{verb}", body)
 
     async def _made(self, name: str) -> dict[str, Any]:
         wanted = {
@@ -144,7 +144,7 @@ class ChromaIndex:
             "metadata": {"model": self._embedding_id(), "made_by": "ai-sysadmin"},
             "configuration": {"hnsw": {"space": "cosine"}},
         }
-        return await self._call("POST", _COLLECTIONS, wanted)
+        return await self._call("POST", ROUTE, wanted)
 
     async def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Make one request; every one may be made twice, so a connection that broke is tried again.

@@ -1,6 +1,6 @@
 """Knowledge as text, and its index of vectors, as protocols.
 
-``stores.sqlite.knowledge`` keeps the text, which is canonical, with its full-text search; ``stores.chroma`` keeps
+``stores.relational.knowledge`` keeps the text, which is canonical, with its full-text search; ``stores.chroma`` keeps
 vectors, which can be made again from it at any time.
 """
 

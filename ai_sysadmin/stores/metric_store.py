@@ -1,4 +1,4 @@
-"""Figures over time, as a protocol; ``stores.sqlite.metrics`` implements it."""
+"""Figures over time, as a protocol; ``stores.relational`` implements it."""
 
 from collections.abc import Sequence
 from datetime import datetime

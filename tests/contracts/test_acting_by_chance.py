@@ -9,16 +9,8 @@ from ai_sysadmin.core.acting import ActionState, ExecutorEventKind, OutcomeKind
 from ai_sysadmin.core.incident import State
 from ai_sysadmin.core.records import Verdict
 from ai_sysadmin.stores import Noticed
-from ai_sysadmin.stores.sqlite import open_stores
-from tests.builders import HOST, NOW, PLACING, UNIT, investigation, pack, request, trigger
+from tests.builders import NOW, PLACING, UNIT, investigation, pack, request, trigger
 from tests.contracts.test_acting_stores import LEASE, Story, by_chat, claimed, judged, over
-
-
-@pytest.fixture(params=["sqlite"])
-async def stores(request, tmp_path):
-    async with open_stores(tmp_path / "state.db", HOST) as opened:
-        yield opened
-
 
 NEXT = {
     ActionState.PROPOSED: ["asked", "refused", "started", "preparing"],

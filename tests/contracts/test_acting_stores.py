@@ -20,11 +20,11 @@ from ai_sysadmin.core.acting import (
 )
 from ai_sysadmin.core.incident import State
 from ai_sysadmin.core.records import Evidence, EvidencePack, ProposedAction, Verdict
-from ai_sysadmin.runtime.sqlite import Database
+from ai_sysadmin.runtime.sqlite import Database, SqliteRelational
 from ai_sysadmin.stores import Action, Cleared, Noticed
-from ai_sysadmin.stores import sqlite as sqlite_stores
-from ai_sysadmin.stores.sqlite import open_stores
-from ai_sysadmin.stores.sqlite.rows import insert_incident
+from ai_sysadmin.stores import relational as stored
+from ai_sysadmin.stores.relational import open_stores
+from ai_sysadmin.stores.relational.rows import insert_incident
 from tests.builders import (
     HOST,
     NOW,
@@ -46,12 +46,6 @@ PLAN = Plan(
     does="restarts it", run=Stage(name="run", commands=(("true",),)), precondition="p", post_check="c", undo="u"
 )
 RULING = Ruling(decision=Decision.ASK, risk=Risk.REVERSIBLE, reason="a person decides")
-
-
-@pytest.fixture(params=["sqlite"])
-async def stores(request, tmp_path):
-    async with open_stores(tmp_path / "state.db", HOST) as opened:
-        yield opened
 
 
 class Story:
@@ -371,29 +365,29 @@ async def test_what_is_still_in_the_outbox_goes_with_an_incident_that_an_action_
 
 
 async def test_actions_from_before_this_schema_go_on(tmp_path):
-    for script in (files(sqlite_stores) / "migrations").iterdir():
+    for script in (files(stored) / "migrations" / "sqlite").iterdir():
         if script.name < "0007":
             (tmp_path / script.name).write_text(script.read_text())
     older = Database(tmp_path / "state.db", tmp_path)
     await older.open()
     wanted, asked = request("abcdef"), by_chat(unit="other.service")
 
-    def fill(connection):
+    async def fill(tx):
         held = incident(id="abcdef", state=State.AWAITING_APPROVAL)
         forgotten = {"asked_at", "expiries", "waits_until", "failures", "failures_investigated"}
-        insert_incident(connection, held)
+        await insert_incident(tx, held)
         body = held.model_dump_json(exclude=forgotten)
-        connection.execute("UPDATE incidents SET body = ?", (body,))
+        await tx.run("UPDATE incidents SET body = ?", (body,))
         for each in (wanted, asked):
             action = Action(request=each, state=ActionState.PENDING, updated_at=NOW)
             body = action.model_dump_json(exclude={"plan", "ruling", "digest", "output", "superseded_by"})
-            connection.execute(
+            await tx.run(
                 "INSERT INTO actions (id, host, digest, incident_id, state, updated_at, body)"
                 " VALUES (?, ?, 'a digest of before', ?, 'pending', ?, ?)",
                 (each.id, HOST, each.incident_id, NOW.isoformat(), body),
             )
 
-    await older.write(fill)
+    await SqliteRelational(older).write(fill)
     await older.close()
     async with open_stores(tmp_path / "state.db", HOST) as stores:
         assert {each.digest for each in await stores.reader.actions()} == {wanted.digest, asked.digest}

@@ -10,20 +10,14 @@ from ai_sysadmin.core.acting import ActionRequest, ActionState, ExecutorEventKin
 from ai_sysadmin.core.errors import NotFound, Refused
 from ai_sysadmin.core.incident import State
 from ai_sysadmin.core.records import ProposedAction
-from ai_sysadmin.runtime.sqlite import Database
+from ai_sysadmin.runtime.sqlite import Database, SqliteRelational
 from ai_sysadmin.stores import Action, Cleared, Noticed
-from ai_sysadmin.stores import sqlite as sqlite_stores
-from ai_sysadmin.stores.sqlite import open_stores
-from ai_sysadmin.stores.sqlite.rows import insert_incident
+from ai_sysadmin.stores import relational as stored
+from ai_sysadmin.stores.relational import open_stores
+from ai_sysadmin.stores.relational.rows import insert_incident
 from tests.builders import HOST, NOW, PLACING, UNIT, event, finished, incident, pack, request, review, trigger
 
 LATER = NOW + timedelta(minutes=1)
-
-
-@pytest.fixture(params=["sqlite"])
-async def stores(request, tmp_path):
-    async with open_stores(tmp_path / "state.db", HOST) as opened:
-        yield opened
 
 
 def asked_for(incident_id="", unit=UNIT, host=HOST):
@@ -159,7 +153,7 @@ async def test_another_hosts_actions_are_not_ours(tmp_path):
 
 
 async def test_actions_from_before_they_knew_their_host_are_kept(tmp_path):
-    scripts = sorted(entry for entry in (files(sqlite_stores) / "migrations").iterdir() if entry.name < "0006")
+    scripts = sorted(entry for entry in (files(stored) / "migrations" / "sqlite").iterdir() if entry.name < "0006")
     for script in scripts:
         (tmp_path / script.name).write_text(script.read_text())
     older = Database(tmp_path / "state.db", tmp_path)
@@ -167,14 +161,14 @@ async def test_actions_from_before_they_knew_their_host_are_kept(tmp_path):
     wanted = request("abcdef")
     action = Action(request=wanted, state=ActionState.PENDING, updated_at=NOW)
 
-    def fill(connection):
-        insert_incident(connection, incident(id="abcdef"))
+    async def fill(tx):
+        await insert_incident(tx, incident(id="abcdef"))
         values = (wanted.id, wanted.digest, "abcdef", "pending", NOW.isoformat(), action.model_dump_json())
-        connection.execute(
+        await tx.run(
             "INSERT INTO actions (id, digest, incident_id, state, updated_at, body) VALUES (?, ?, ?, ?, ?, ?)", values
         )
 
-    await older.write(fill)
+    await SqliteRelational(older).write(fill)
     await older.close()
     async with open_stores(tmp_path / "state.db", HOST) as stores:
         assert await stores.reader.actions(["pending"]) == (action,)

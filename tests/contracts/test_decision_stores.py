@@ -10,17 +10,10 @@ from ai_sysadmin.core.incident import ENDED, Decided, State
 from ai_sysadmin.core.records import Verdict
 from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.stores import Cleared, Noticed
-from ai_sysadmin.stores.sqlite import open_stores
-from tests.builders import HOST, NOW, PLACING, event, investigation, pack, request, review, trigger
+from tests.builders import NOW, PLACING, event, investigation, pack, request, review, trigger
 
 LATER = NOW + timedelta(minutes=1)
 MUCH_LATER = NOW + timedelta(minutes=20)
-
-
-@pytest.fixture(params=["sqlite"])
-async def stores(request, tmp_path):
-    async with open_stores(tmp_path / "state.db", HOST) as opened:
-        yield opened
 
 
 def decided(decision, at=LATER, why=""):

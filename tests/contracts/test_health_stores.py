@@ -9,16 +9,10 @@ from ai_sysadmin.core.health import HealthReport
 from ai_sysadmin.core.records import Verdict
 from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.stores import Noticed, Spent
-from ai_sysadmin.stores.sqlite import health, open_stores
-from tests.builders import HOST, NOW, PLACING, pack, review, trigger
+from ai_sysadmin.stores.relational import health
+from tests.builders import NOW, PLACING, pack, review, trigger
 
 LATER = NOW + timedelta(minutes=1)
-
-
-@pytest.fixture(params=["sqlite"])
-async def stores(request, tmp_path):
-    async with open_stores(tmp_path / "state.db", HOST) as opened:
-        yield opened
 
 
 def report(at=NOW, **changes):

@@ -1,41 +1,28 @@
 """Keys, in every store: what is kept of them, what revoking does, what is refused."""
 
 from datetime import timedelta
-from importlib.resources import files
 
 import pytest
 
 from ai_sysadmin.core.errors import NotFound, Refused
 from ai_sysadmin.openai_api_server.gate.keys import hash_of
-from ai_sysadmin.runtime.sqlite import Database
-from ai_sysadmin.stores import sqlite
 from ai_sysadmin.stores.key_store import ApiKey, Scope
-from ai_sysadmin.stores.sqlite.keys import SqliteKeys
+from ai_sysadmin.stores.relational import open_stores
 from ai_sysadmin.testing.memory_keys import MemoryKeys
 from tests.builders import HOST, NOW
+from tests.contracts.places import EVERYWHERE, place_of
 
 LATER = NOW + timedelta(hours=1)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=EVERYWHERE)
 async def keys(request, tmp_path):
-    if request.param == "memory":
+    place = place_of(request, tmp_path)
+    if place is None:
         yield MemoryKeys()
         return
-    async with opened(tmp_path) as database:
-        yield SqliteKeys(database, HOST)
-
-
-class opened:  # noqa: N801
-    def __init__(self, directory):
-        self.database = Database(directory / "state.db", files(sqlite) / "migrations")
-
-    async def __aenter__(self):
-        await self.database.open()
-        return self.database
-
-    async def __aexit__(self, *_error):
-        await self.database.close()
+    async with open_stores(place, HOST) as stores:
+        yield stores.keys
 
 
 def a_key(key_id="abcdef22", name="open-webui", secret="sk-1", **changes):
@@ -92,16 +79,17 @@ def test_a_key_lives_until_the_moment_it_expires():
     assert (key.live(LATER - timedelta(seconds=1)), key.live(LATER)) == (True, False)
 
 
-async def test_another_process_sees_a_revocation_at_once_and_another_host_no_key(tmp_path):
-    async with opened(tmp_path) as ours, opened(tmp_path) as theirs:
-        await SqliteKeys(ours, HOST).add(a_key())
-        assert await SqliteKeys(ours, "elsewhere").keys() == ()
-        await SqliteKeys(theirs, HOST).revoke("open-webui", "bob", LATER)
-        (seen,) = await SqliteKeys(ours, HOST).keys()
+async def test_another_process_sees_a_revocation_at_once_and_another_host_no_key(place):
+    async with open_stores(place, HOST) as ours, open_stores(place, HOST) as theirs:
+        await ours.keys.add(a_key())
+        async with open_stores(place, "elsewhere") as elsewhere:
+            assert await elsewhere.keys.keys() == ()
+        await theirs.keys.revoke("open-webui", "bob", LATER)
+        (seen,) = await ours.keys.keys()
         assert seen.revoked_by == "bob"
 
 
 async def test_no_key_is_in_the_file(tmp_path):
-    async with opened(tmp_path) as database:
-        await SqliteKeys(database, HOST).add(a_key(secret="sk-very-secret"))
+    async with open_stores(tmp_path / "state.db", HOST) as stores:
+        await stores.keys.add(a_key(secret="sk-very-secret"))
         assert b"sk-very-secret" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())

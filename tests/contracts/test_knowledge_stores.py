@@ -1,20 +1,19 @@
 """What every store of knowledge and every index of vectors must do; the same assertions on every implementation."""
 
-import asyncio
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from importlib.resources import files
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from ai_sysadmin.core.errors import IndexUnavailable, NotFound
 from ai_sysadmin.core.knowledge import Document, DocumentKind
-from ai_sysadmin.runtime.sqlite import Database
-from ai_sysadmin.stores.sqlite.knowledge import SqliteKnowledge, match_expression
+from ai_sysadmin.runtime.sqlite import Database, SqliteRelational
+from ai_sysadmin.stores.relational import open_stores
+from ai_sysadmin.stores.relational.knowledge import SqlKnowledge
 from ai_sysadmin.testing.memory_knowledge import MemoryIndex, MemoryKnowledge
 from tests.builders import HOST, NOW
+from tests.contracts.places import EVERYWHERE, place_of
 
 RUNBOOK, NOTE, CONFIGURATION = DocumentKind.RUNBOOK, DocumentKind.NOTE, DocumentKind.CONFIGURATION
 
@@ -26,21 +25,28 @@ def document(name: str, text: str = "some text", title: str = "", **changes) -> 
 
 @asynccontextmanager
 async def sqlite_knowledge(path, host: str = HOST):
-    database = Database(path, files("ai_sysadmin.stores.sqlite") / "migrations")
+    database = Database(path, files("ai_sysadmin.stores.relational") / "migrations" / "sqlite")
     await database.open()
     try:
-        yield SqliteKnowledge(database, host)
+        yield SqlKnowledge(SqliteRelational(database), host)
     finally:
         await database.close()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request, tmp_path):
-    if request.param == "memory":
+@asynccontextmanager
+async def knowledge_of(request, tmp_path):
+    place = place_of(request, tmp_path)
+    if place is None:
         yield MemoryKnowledge()
         return
-    async with sqlite_knowledge(tmp_path / "state.db") as knowledge:
-        yield knowledge
+    async with open_stores(place, HOST) as stores:
+        yield stores.knowledge
+
+
+@pytest.fixture(params=EVERYWHERE)
+async def store(request, tmp_path):
+    async with knowledge_of(request, tmp_path) as store:
+        yield store
 
 
 @pytest.fixture(params=["memory"])
@@ -52,7 +58,7 @@ async def names(store, query: str, **how) -> list[str]:
     return [hit.name for hit, _ in await store.search_text(query, **how)]
 
 
-# --- text ----------------------------------------------------------------------------------------------------
+# --- documents -----------------------------------------------------------------------------------------------
 
 
 async def test_what_was_put_comes_back_as_it_was(store):
@@ -141,139 +147,15 @@ async def test_many_documents_at_once(store):
     assert await store.replace(NOTE, "ann", many[:10]) == 1490
 
 
-# --- full text -----------------------------------------------------------------------------------------------
-
-
-async def test_the_best_comes_first_and_scores_are_positive(store):
-    await store.put(
-        [
-            document("one", "postgresql runs out of connections"),
-            document("two", "the disk is full, delete old generations; connections are fine"),
-            document("three", "nothing of the kind"),
-        ]
-    )
-    found = await store.search_text("too many connections to postgresql")
-    assert [hit.name for hit, _ in found] == ["one", "two"]
-    assert found[0][1] > found[1][1] > 0
-
-
-async def test_a_word_in_the_title_counts_for_more(store):
-    filler = "about certificates and other things that expire now and then"
-    await store.put([document("a", filler, "General advice"), document("b", "see there", "Certificates")])
-    assert await names(store, "certificates") == ["b", "a"]
-
-
-async def test_words_are_found_in_their_other_forms(store):
-    await store.put([document("a", "the service crashed while restarting")])
-    assert await names(store, "crashes") == ["a"]
-    assert await names(store, "restarted") == ["a"]
-
-
-async def test_a_document_is_found_by_its_facts(store):
-    await store.put([document("a", facts={"units": "postgresql*.service"}), document("b")])
-    assert await names(store, "postgresql") == ["a"]
-    await store.put([document("a", facts={"units": "mysql.service"})])
-    assert await names(store, "postgresql") == []
-    assert await names(store, "mysql.service") == ["a"]
-
-
-async def test_kinds_and_limit_narrow_a_search(store):
-    await store.put([document(f"n{number}", "zebra") for number in range(5)] + [document("r", "zebra", kind=RUNBOOK)])
-    assert await names(store, "zebra", kinds=[RUNBOOK]) == ["r"]
-    assert len(await names(store, "zebra", limit=3)) == 3
-    assert await names(store, "zebra", kinds=[CONFIGURATION]) == []
-
-
-@pytest.mark.parametrize(
-    "identifier", ["nginx.service", "/etc/nixos/hosts/web.nix", "E1234", "dev-sda1.device", "user@1000.service", "2026"]
-)
-async def test_identifiers_are_found(store, identifier):
-    await store.put(
-        [document("a", f"seen: {identifier}, twice"), document("b", "a service of a device of the user etc")]
-    )
-    assert (await names(store, f'why is "{identifier}" so?'))[0] == "a"
-
-
-async def test_a_whole_identifier_beats_its_parts_strewn_about(tmp_path):
-    async with sqlite_knowledge(tmp_path / "s.db") as store:
-        await store.put([document(f"other {number}", "something else") for number in range(8)])
-        await store.put(
-            [
-                document("a", "web proxies and nginx, as a service: restart the nginx web service"),
-                document("b", "unit nginx.service is the web server and more words to be longer than the other"),
-            ]
-        )
-        assert await names(store, "nginx.service") == ["b", "a"]
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        *(
-            "",
-            "   ",
-            '"',
-            '""" OR',
-            "a AND",
-            "NOT",
-            "title:x",
-            "text : ^y",
-            "NEAR(a b)",
-            "a*",
-            "-a",
-            "(",
-            "{a}",
-            "🔥 👩‍🔧",
-        ),
-        *("\x00", "_", "a' --", "²", "\u0301", "ß\u00ad", "'; DROP TABLE documents", "x" * 5000, "w " * 5000),
-    ],
-)
-async def test_any_text_is_a_query(store, query):
-    await store.put([document("a", "some text")])
-    assert len(await store.search_text(query)) <= 1
-
-
-def test_a_very_long_query_is_cut():
-    words = [f"w{number}" for number in range(2000)]
-    assert match_expression(" ".join(words)).split(" OR ") == [f'"{word}"' for word in words[:64]]
-
-
-async def test_words_that_say_nothing_are_left_out_unless_there_are_no_others(tmp_path):
-    async with sqlite_knowledge(tmp_path / "s.db") as store:
-        await store.put([document("a", "this is what it is and that is that"), document("b", "mount point busy")])
-        assert await names(store, "what is this mount") == ["b"]
-        assert await names(store, "what is this") == ["a"]
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.integers(0, 4), st.text(max_size=30), st.booleans()), max_size=12), st.text(max_size=40))
-def test_full_text_stays_in_step_with_the_table(tmp_path_factory, changes, query):
-    """Whatever is put and removed: FTS5 finds its index whole, and every document by its own text."""
-
-    async def go() -> None:
-        path = tmp_path_factory.mktemp("knowledge") / "s.db"
-        async with sqlite_knowledge(path) as store:
-            for number, text, keep in changes:
-                each = document(str(number), f"{text} marked", title=f"{number} {text}", facts={"a": text})
-                await store.put([each])
-                if not keep:
-                    await store.remove(each.id)
-            kept = {each.name for each in await store.list()}
-            assert set(await names(store, "marked")) == kept
-            await store.search_text(query)
-            check = "INSERT INTO documents_text (documents_text, rank) VALUES ('integrity-check', 1)"
-            await store._database.write(lambda connection: connection.execute(check))
-
-    asyncio.run(go())
-
-
-async def test_another_host_has_its_own(tmp_path):
-    async with sqlite_knowledge(tmp_path / "s.db", "one") as one, sqlite_knowledge(tmp_path / "s.db", "two") as two:
+async def test_another_host_has_its_own(place):
+    async with open_stores(place, "one") as first, open_stores(place, "two") as second:
+        one, two = first.knowledge, second.knowledge
         await one.put([document("a", "zebra of one")])
         await two.put([document("a", "zebra of two"), document("b")])
         assert [hit.text for hit, _ in await one.search_text("zebra")] == ["zebra of one"]
         assert await two.replace(NOTE, "ann", []) == 2
         assert len(await one.list()) == 1
+        assert await names(one, "zebra") == ["a"]
 
 
 # --- vectors -------------------------------------------------------------------------------------------------

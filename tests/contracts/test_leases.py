@@ -6,12 +6,14 @@ from importlib.resources import files
 import pytest
 
 from ai_sysadmin.core.errors import StoreUnavailable
-from ai_sysadmin.runtime.sqlite import Database
-from ai_sysadmin.stores.sqlite.leases import SqliteLeases
+from ai_sysadmin.runtime.sqlite import Database, SqliteRelational
+from ai_sysadmin.stores import relational
+from ai_sysadmin.stores.relational import open_stores
+from ai_sysadmin.stores.relational.leases import SqlLeases
 from ai_sysadmin.testing.memory_leases import MemoryLeases
-from tests.builders import NOW
+from tests.builders import HOST, NOW
+from tests.contracts.places import EVERYWHERE, place_of
 
-MIGRATIONS = files("ai_sysadmin.stores.sqlite") / "migrations"
 REVIEW, META = "http://127.0.0.1:8081", "http://127.0.0.1:8082"
 
 
@@ -19,15 +21,14 @@ def after(seconds):
     return NOW + timedelta(seconds=seconds)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=EVERYWHERE)
 async def leases(request, tmp_path):
-    if request.param == "memory":
+    place = place_of(request, tmp_path)
+    if place is None:
         yield MemoryLeases()
         return
-    database = Database(tmp_path / "state.db", MIGRATIONS)
-    await database.open()
-    yield SqliteLeases(database)
-    await database.close()
+    async with open_stores(place, HOST) as stores:
+        yield stores.leases
 
 
 async def test_nobody_waits_at_first(leases):
@@ -52,23 +53,25 @@ async def test_the_last_word_counts(leases):
     assert not await leases.leased(META, NOW)
 
 
-async def test_another_process_sees_it(tmp_path):
-    async def opened():
-        database = Database(tmp_path / "state.db", MIGRATIONS)
-        await database.open()
-        return database
-
-    here, there = await opened(), await opened()
-    await SqliteLeases(here).renew(META, after(10))
-    assert await SqliteLeases(there).leased(META, NOW)
-    await here.close()
-    await there.close()
+async def test_another_process_sees_it_and_another_host_does_not(place):
+    async with open_stores(place, HOST) as here, open_stores(place, HOST) as there:
+        await here.leases.renew(META, after(10))
+        assert await there.leases.leased(META, NOW)
+        async with open_stores(place, "elsewhere") as elsewhere:
+            assert not await elsewhere.leases.leased(META, NOW)
 
 
-async def test_a_store_that_is_away_is_a_typed_error(tmp_path):
-    database = Database(tmp_path / "state.db", MIGRATIONS)
-    await database.open()
-    await database.close()
-    closed = Database(tmp_path / "state.db", MIGRATIONS)
+async def test_a_file_that_is_away_is_a_typed_error(tmp_path):
+    closed = SqliteRelational(Database(tmp_path / "state.db", files(relational) / "migrations" / "sqlite"))
     with pytest.raises(StoreUnavailable):
-        await SqliteLeases(closed).leased(META, NOW)
+        await SqlLeases(closed, HOST).leased(META, NOW)
+
+
+async def test_a_server_that_is_not_connected_to_is_a_typed_error(postgres):
+    postgres.sql("CREATE DATABASE leases_away")
+    async with open_stores(postgres.url("leases_away"), HOST) as stores:
+        assert not await stores.leases.leased(META, NOW)
+    with pytest.raises(StoreUnavailable):
+        await stores.leases.leased(META, NOW)
+    with pytest.raises(StoreUnavailable):
+        await stores.leases.renew(META, NOW)

@@ -2,24 +2,46 @@
 
 import asyncio
 import math
+from contextlib import asynccontextmanager
 from datetime import timedelta
+from importlib.resources import files
+from itertools import count
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ai_sysadmin.core.records import Sample
+from ai_sysadmin.runtime.postgres import PostgresDatabase
 from ai_sysadmin.stores.metric_store import Point
-from ai_sysadmin.stores.sqlite import open_stores
+from ai_sysadmin.stores.relational import open_stores
+from ai_sysadmin.stores.relational.postgres_metrics import PostgresMetrics
 from tests.builders import HOST, NOW
 
 LONG_AGO = NOW - timedelta(days=365)
+HOSTS = count(1)
 
 
-@pytest.fixture(params=["sqlite"])
-async def metrics(request, tmp_path):
-    async with open_stores(tmp_path / "state.db", HOST) as opened:
-        yield opened.metrics
+@asynccontextmanager
+async def opened(place, host: str = HOST):
+    """Open the metrics of a place alone: a file of SQLite's, or by its URL a database of PostgreSQL's."""
+    if isinstance(place, Path):
+        async with open_stores(place, host) as stores:
+            yield stores.metrics
+        return
+    database = PostgresDatabase(place, host, files("ai_sysadmin.stores.relational") / "migrations" / "postgres")
+    await database.open()
+    try:
+        yield PostgresMetrics(database, host)
+    finally:
+        await database.close()
+
+
+@pytest.fixture
+async def metrics(place):
+    async with opened(place) as metrics:
+        yield metrics
 
 
 def at(seconds: float):
@@ -139,26 +161,33 @@ async def test_writers_and_readers_at_the_same_time(metrics):
     assert {each.value for each in await metrics.list()} == {19.0}
 
 
-async def test_another_host_has_its_own(tmp_path):
-    async with open_stores(tmp_path / "s.db", "one") as one, open_stores(tmp_path / "s.db", "two") as two:
-        await fill(one.metrics, {0: 1.0})
-        await fill(two.metrics, {0: 2.0})
-        await two.metrics.drop(at(100))
-        assert await values(one.metrics) == [1.0]
-        assert await values(two.metrics) == []
+async def test_another_host_has_its_own(place):
+    async with opened(place, "one") as one, opened(place, "two") as two:
+        await fill(one, {0: 1.0})
+        await fill(two, {0: 2.0})
+        await fill(two, {0: 2.0}, "only two's")
+        assert [each.name for each in await one.list()] == ["load"]
+        await two.roll_up(at(300), 300)
+        assert await values(one) == [1.0]
+        await two.drop(NOW + timedelta(days=2))
+        assert await values(one) == [1.0]
+        assert await values(two) == []
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=15,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    deadline=None,
+)
 @given(st.dictionaries(st.integers(0, 3000), st.floats(-1e6, 1e6), min_size=1, max_size=20), st.integers(0, 3300))
-def test_rolled_up_or_not_buckets_of_that_width_are_the_same(tmp_path_factory, figures, until):
+def test_rolled_up_or_not_buckets_of_that_width_are_the_same(place, figures, until):
     async def both() -> None:
-        path = tmp_path_factory.mktemp("metrics") / "s.db"
-        async with open_stores(path, HOST) as stores:
+        async with opened(place, f"host{next(HOSTS)}") as metrics:
             for second, value in figures.items():
-                await stores.metrics.write([Sample("load", value)], at(second))
-            before = await stores.metrics.points("load", "", LONG_AGO, 300)
-            await stores.metrics.roll_up(at(until), 300)
-            after = await stores.metrics.points("load", "", LONG_AGO, 300)
+                await metrics.write([Sample("load", value)], at(second))
+            before = await metrics.points("load", "", LONG_AGO, 300)
+            await metrics.roll_up(at(until), 300)
+            after = await metrics.points("load", "", LONG_AGO, 300)
         assert [point.at for point in before] == [point.at for point in after]
         for one, other in zip(before, after, strict=True):
             assert one[1:] == pytest.approx(other[1:])

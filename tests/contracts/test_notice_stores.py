@@ -11,14 +11,8 @@ from ai_sysadmin.core.records import Judgement, Label, Template, Verdict
 from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.stores import Cleared, Noticed, Placing
 from ai_sysadmin.stores.opinion_store import Alert, Mute
-from ai_sysadmin.stores.sqlite import open_stores
+from ai_sysadmin.stores.relational import open_stores
 from tests.builders import HOST, NOW, PLACING, UNIT, pack, request, review, trigger
-
-
-@pytest.fixture(params=["sqlite"])
-async def stores(request, tmp_path):
-    async with open_stores(tmp_path / "state.db", HOST) as opened:
-        yield opened
 
 
 def at(seconds):
@@ -362,10 +356,10 @@ def an_alert(fingerprint="f1", status="firing", **changes):
     return Alert(**(given | {"starts_at": NOW} | changes))
 
 
-async def test_alerts_wait_in_order_and_are_taken_once_with_what_they_came_to(stores, tmp_path):
+async def test_alerts_wait_in_order_and_are_taken_once_with_what_they_came_to(stores, place):
     await stores.alerts.receive([an_alert("f1"), an_alert("f2")])
     await stores.alerts.receive([an_alert("f1", "resolved")])
-    async with open_stores(tmp_path / "state.db", HOST) as another:
+    async with open_stores(place, HOST) as another:
         waiting = await another.notices.alerts()
     assert [(alert.fingerprint, alert.status) for _, alert in waiting] == [
         ("f1", "firing"),

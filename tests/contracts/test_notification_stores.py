@@ -8,17 +8,11 @@ from ai_sysadmin.core.acting import ExecutorEventKind, OutcomeKind
 from ai_sysadmin.core.incident import Decided
 from ai_sysadmin.core.records import Verdict
 from ai_sysadmin.stores import Noticed
-from ai_sysadmin.stores.sqlite import notifying, open_stores
+from ai_sysadmin.stores.relational import notifying, open_stores
 from tests.builders import HOST, NOW, PLACING, UNIT, event, finished, trigger
 from tests.contracts.test_acting_stores import Story, by_chat, judged, looked_into, opened, over, proposed
 
 LATER = NOW + timedelta(minutes=1)
-
-
-@pytest.fixture(params=["sqlite"])
-async def stores(request, tmp_path):
-    async with open_stores(tmp_path / "state.db", HOST) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -177,7 +171,7 @@ async def test_what_an_event_tells_is_told_once_though_it_is_applied_again(store
 async def test_nothing_is_told_of_what_was_not_committed(stores, monkeypatch):
     wanted = await proposed(stores)
     asked = event(wanted, ExecutorEventKind.ASKED, 1)
-    monkeypatch.setattr("ai_sysadmin.stores.sqlite.outbox.tell", None)  # the power goes after the row was written
+    monkeypatch.setattr("ai_sysadmin.stores.relational.outbox.tell", None)  # the power goes after the row was written
     with pytest.raises(TypeError):
         await stores.outbox.apply([asked])
     monkeypatch.undo()

@@ -8,15 +8,9 @@ from ai_sysadmin.core.acting import ExecutorEventKind, OutcomeKind
 from ai_sysadmin.core.incident import Decided
 from ai_sysadmin.stores import Noticed
 from ai_sysadmin.stores.outcome_store import subject_of
-from ai_sysadmin.stores.sqlite import open_stores, outcomes
-from tests.builders import HOST, NOW, PLACING, UNIT, finished, request, trigger
+from ai_sysadmin.stores.relational import outcomes
+from tests.builders import NOW, PLACING, UNIT, finished, request, trigger
 from tests.contracts.test_acting_stores import LATER, Story, by_chat, opened, over, proposed
-
-
-@pytest.fixture(params=["sqlite"])
-async def stores(request, tmp_path):
-    async with open_stores(tmp_path / "state.db", HOST) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -64,7 +58,7 @@ async def test_what_was_never_carried_out_is_no_outcome(stores, story):
 async def test_an_event_that_fails_to_be_applied_counts_nothing(stores, monkeypatch, story):
     wanted = await proposed(stores)
     done = finished(wanted, OutcomeKind.FAILED, 1)
-    monkeypatch.setattr("ai_sysadmin.stores.sqlite.outbox.tell", None)  # the power goes in the midst of it
+    monkeypatch.setattr("ai_sysadmin.stores.relational.outbox.tell", None)  # the power goes in the midst of it
     with pytest.raises(TypeError):
         await stores.outbox.apply([done])
     monkeypatch.undo()

@@ -13,16 +13,10 @@ from ai_sysadmin.core.incident import State
 from ai_sysadmin.core.records import Verdict
 from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.stores import Cleared, JournalPosition, Noticed, ServiceNote
-from ai_sysadmin.stores.sqlite import open_stores
+from ai_sysadmin.stores.relational import open_stores
 from tests.builders import HOST, NOW, PLACING, UNIT, event, finished, investigation, pack, request, review, trigger
 
 LATER = NOW + timedelta(minutes=1)
-
-
-@pytest.fixture(params=["sqlite"])
-async def stores(request, tmp_path):
-    async with open_stores(tmp_path / "state.db", HOST) as opened:
-        yield opened
 
 
 def position(cursor: str = "c1") -> JournalPosition:

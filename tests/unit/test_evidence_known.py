@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ai_sysadmin.context.evidence import gather
+from ai_sysadmin.context.knowledge.gathered import INCIDENTS
 from ai_sysadmin.context.pieces import runbooks
 from ai_sysadmin.core.acting import ActionState
 from ai_sysadmin.core.context_settings import Context
@@ -83,10 +84,14 @@ class Searching:
         return Found(hits=hits, degraded=self.degraded)
 
 
-def document(name: str, kind: DocumentKind = DocumentKind.RUNBOOK, text: str = "Do this.", **facts: str) -> Document:
-    return Document(
-        kind=kind, name=name, title=f"All of {name}", text=text, source="shipped", facts=facts, updated_at=NOW
-    )
+def document(
+    name: str,
+    kind: DocumentKind = DocumentKind.RUNBOOK,
+    text: str = "Do this.",
+    source: str = "shipped",
+    **facts: str,
+) -> Document:
+    return Document(kind=kind, name=name, title=f"All of {name}", text=text, source=source, facts=facts, updated_at=NOW)
 
 
 async def test_past_incidents_are_told_with_what_was_measured_of_their_remedies() -> None:
@@ -122,7 +127,9 @@ async def test_past_incidents_are_told_with_what_was_measured_of_their_remedies(
 
 async def test_a_search_fills_up_and_what_the_store_forgot_is_passed_over() -> None:
     past = Past(ended("burst1", 1, kind=SymptomKind.BURST), ended("burst2", 1, kind=SymptomKind.BURST))
-    search = Searching(*(document(name, DocumentKind.INCIDENT) for name in ("gone01", "burst2")), degraded="no vectors")
+    found = [document(name, DocumentKind.INCIDENT, source=INCIDENTS) for name in ("gone01", "burst2")]
+    imported = document("burst1", DocumentKind.INCIDENT, source="imported")
+    search = Searching(imported, *found, degraded="no vectors")
     told = await piece("past_incidents", past=past, knowledge=search)
     assert told is not None
     assert told.facts == {"ids": "burst2"}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from ai_sysadmin.context.knowledge import Search
+from ai_sysadmin.context.knowledge.gathered import INCIDENTS
 from ai_sysadmin.context.pieces.drafts import INDENT, Cleaner, Draft, iso, lasting
 from ai_sysadmin.core.errors import NotFound
 from ai_sysadmin.core.incident import Incident, State
@@ -12,6 +13,7 @@ from ai_sysadmin.stores import Action, IncidentDetail
 
 _LOOKED_AT: Final = 300
 _MOST_ACTIONS: Final = 5
+_FOUND_FOR_EACH: Final = 4
 _ENDED: Final = (State.RESOLVED, State.DISMISSED)
 
 
@@ -35,8 +37,9 @@ async def look(
     ids = [each.id for each in alike(incident, ended)[:most]]
     degraded = ""
     if len(ids) < most and search is not None:
-        found = await search.search(query, [DocumentKind.INCIDENT], most + 1)
-        ids += [hit.document.name for hit in found.hits if hit.document.name not in {*ids, incident.id}]
+        found = await search.search(query, [DocumentKind.INCIDENT], _FOUND_FOR_EACH * most + 1)
+        ours = [hit.document.name for hit in found.hits if hit.document.source == INCIDENTS]  # not what was imported
+        ids += [name for name in ours if name not in {*ids, incident.id}]
         degraded = found.degraded
     details = [detail for each in ids[:most] if (detail := await _detail(past, each)) is not None]
     details = [detail for detail in details if detail.incident.ended and not detail.incident.merged_into]
