@@ -31,6 +31,7 @@ from ai_sysadmin.trigger_monitor.lines.decide import Decided
 from ai_sysadmin.trigger_monitor.lines.listening import Follow, Listening
 from ai_sysadmin.trigger_monitor.lines.recovery import QuietClearer, by_origin
 from ai_sysadmin.trigger_monitor.recoveries import Clearer, Recoveries, UnitClearer
+from ai_sysadmin.trigger_monitor.spool import Spool, Spooling
 from ai_sysadmin.trigger_monitor.units.watch import UnitWatch
 
 _CONFIRMING_SECONDS = 1.0
@@ -38,13 +39,18 @@ _CONFIRMING_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Stores:
-    """What the monitor writes and reads. ``notes`` is where it says what it cannot see, ``health`` who wants a look."""
+    """What the monitor writes and reads.
+
+    ``notes`` is where it says what it cannot see, ``health`` who wants a look; what is noticed while the store is away
+    waits in ``spool``, and without one it waits where it came from.
+    """
 
     notices: NoticeStore
     templates: TemplateStore
     metrics: MetricStore
     notes: NoteStore | None = None
     health: HealthStore | None = None
+    spool: Spool | None = None
 
 
 class TriggerMonitor:
@@ -66,13 +72,15 @@ class TriggerMonitor:
         redactor: Redactor | None = None,
     ) -> None:
         self._condition = Condition(stores.notes, clock)
-        ledger = Ledger(host, stores.notices, settings, redactor)
-        self._sampling = Sampling(
-            settings, ledger, stores.metrics, clock, heart, look_ups, trouble=self._about_declared
-        )
+        notices, metrics = stores.notices, stores.metrics
+        self._spooling = Spooling(notices, metrics, stores.spool) if stores.spool is not None else None
+        if self._spooling is not None:
+            notices, metrics = self._spooling.notices, self._spooling.metrics
+        self._ledger = ledger = Ledger(host, notices, settings, redactor)
+        self._sampling = Sampling(settings, ledger, metrics, clock, heart, look_ups, trouble=self._about_declared)
         self._no_space = NoSpace(clock, self._sampling.wrong)
         ledger.relate(self._no_space.related)
-        self._probing = Probing(settings, ledger, stores.metrics, clock, heart)
+        self._probing = Probing(settings, ledger, metrics, clock, heart)
         self._alerts = Alerts(ledger, clock, heart)
         self._units = UnitWatch(
             ledger,
@@ -120,6 +128,7 @@ class TriggerMonitor:
             **self._alerts.loops(),
             **self._recoveries.loops(),
             **(self._checks.loops() if self._checks is not None else {}),
+            **(self._spooling.loops(self._ledger.committed_late) if self._spooling is not None else {}),
         }
 
     async def _look_at_units(self) -> None:

@@ -49,12 +49,23 @@ class Ledger:
                 cleared=tuple(replace(each, why=self.redactor.redact(each.why).text) for each in noticed.cleared),
             )
         began = await uninterrupted(self.store.commit(noticed, self._placing))
-        for incident in began:
-            _tell(incident)
+        self._say(began)
         if noticed.triggers or noticed.cleared:
-            for tell in self._told:
-                tell()
+            self._tell()
         return began
+
+    def committed_late(self, began: Sequence[Incident]) -> None:
+        """Take note of what came to the store after it had waited for it."""
+        self._say(began)
+        self._tell()
+
+    def _say(self, began: Sequence[Incident]) -> None:
+        for incident in began:
+            _say_begun(incident)
+
+    def _tell(self) -> None:
+        for tell in self._told:
+            tell()
 
     def _complete(self, trigger: Trigger) -> Trigger:
         for related in self._related:
@@ -70,7 +81,7 @@ class Ledger:
         return trigger.model_copy(update={"text": text.text, "why": why.text, "details": details})
 
 
-def _tell(incident: Incident) -> None:
+def _say_begun(incident: Incident) -> None:
     verb = "reopened" if incident.reopened else "opened"
     level = logging.WARNING if incident.kind is not SymptomKind.SEVERE_LOG else logging.INFO
     fields = {"event": f"incident_{verb}", "incident_id": incident.id, "unit": incident.unit}

@@ -49,6 +49,7 @@ REMEMBER_SECONDS: Final = 300.0
 REMEMBER_LEARNT_SECONDS: Final = 3600.0
 TIDY_SECONDS: Final = 3600.0
 BUCKET_SECONDS: Final = 300
+COARSE_BUCKET_SECONDS: Final = 3600
 SAID_NO_MORE_AFTER: Final = timedelta(minutes=15)
 _JUMP_SECONDS: Final = 900.0
 _PROMISE_SECONDS: Final = 60.0
@@ -258,6 +259,7 @@ class Sampling:
         """Roll up and forget the figures that are old now. Raises: StoreUnavailable."""
         now, settings = self._clock.now(), self._settings
         await self._metrics.roll_up(now - timedelta(hours=settings.keep_samples_hours), BUCKET_SECONDS)
+        await self._metrics.roll_up(now - timedelta(days=settings.keep_five_minutes_days), COARSE_BUCKET_SECONDS)
         await self._metrics.drop(now - timedelta(days=settings.keep_metrics_days))
 
     def _ahead(self) -> float:

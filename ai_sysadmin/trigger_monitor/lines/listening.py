@@ -172,12 +172,15 @@ class Listening:
         self._is_ahead = False
         store, now = self._ledger.store, self._clock.now()
         self._opinions_at = time.monotonic()
+        # the first two wait for what is spooled, so that the templates are not older than they are
+        waiting = await store.unattached(now - timedelta(seconds=self._settings.join_within_seconds))
+        memory = (await store.memory()).get(Noticer.MEMORY, "")
         return Noticer(
             self._ledger.host,
             self._settings,
             templates=await self._templates.templates(),
-            waiting=await store.unattached(now - timedelta(seconds=self._settings.join_within_seconds)),
-            memory=(await store.memory()).get(Noticer.MEMORY, ""),
+            waiting=waiting,
+            memory=memory,
             now=now,
             redactor=self._ledger.redactor,
         )
@@ -218,4 +221,5 @@ class Listening:
             raise
         if time.monotonic() - self._opinions_at >= OPINION_SECONDS:
             self._opinions_at = time.monotonic()
-            noticer.hear(await self._templates.opinions())
+            with suppress(Unavailable):  # those of before are good enough
+                noticer.hear(await self._templates.opinions())
