@@ -97,6 +97,8 @@ async def _api(settings: Settings) -> tuple[Check, ...]:
     if status.store.reachable:
         return api, Check(name="store", health=Health.GOOD, text=status.store.text)
     advice = "look at the free space and the owner of the state directory"
+    if settings.database.url:
+        advice = "does PostgreSQL run, and let this user in? `journalctl -u postgresql` says; see docs/database.md"
     return api, Check(name="store", health=Health.BAD, text=status.store.text, advice=advice)
 
 

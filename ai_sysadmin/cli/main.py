@@ -9,6 +9,7 @@ from ai_sysadmin.cli import (
     actions,
     ask,
     audit,
+    backup,
     build_configuration,
     check,
     configuration,
@@ -17,11 +18,14 @@ from ai_sysadmin.cli import (
     incidents,
     keys,
     knowledge,
+    metrics,
+    migrate,
     models,
     mute,
     notify,
     policy,
     probe,
+    restore,
     services,
     status,
     templates,
@@ -68,9 +72,12 @@ app.add_typer(actions.app, name="actions")
 app.add_typer(policy.app, name="policy")
 app.add_typer(audit.app, name="audit")
 halting.add_to(app)
+backup.add_to(app)
+restore.add_to(app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(templates.app, name="templates")
 app.add_typer(knowledge.app, name="knowledge")
+app.add_typer(metrics.app, name="metrics")
 mute.add_to(app)
 check.add_to(app)
 trust_report.add_to(app)
@@ -79,6 +86,7 @@ ask.add_to(app)
 chat_command.add_to(app)
 app.add_typer(configuration.app, name="config")
 doctor.add_to(app)
+migrate.add_to(app)
 app.add_typer(models.app, name="models")
 app.add_typer(notify.app, name="notify")
 app.add_typer(build_configuration.app, name="build-configuration", hidden=True)

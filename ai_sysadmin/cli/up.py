@@ -28,8 +28,10 @@ from ai_sysadmin.runtime.logs import set_up
 from ai_sysadmin.runtime.service import Loop
 from ai_sysadmin.runtime.supervisor import Part, Supervisor
 from ai_sysadmin.sources.units import SystemdUnits
+from ai_sysadmin.stores.backup import Part as Kept
+from ai_sysadmin.stores.backup import finish_restore
 from ai_sysadmin.stores.chroma_server import own_chroma
-from ai_sysadmin.stores.sqlite import SqliteStores
+from ai_sysadmin.stores.relational import SqlStores
 
 WITHOUT_MODELS = {
     "trigger": "new log templates get no label",
@@ -53,6 +55,7 @@ def up(desk: Desk, models_dir: Path | None) -> int:
     except OSError as error:
         raise SettingsError(f"the state directory {settings.state_dir} cannot be used: {error}") from error
     with _alone(settings.state_dir):
+        finish_restore({Kept.STATE: settings.state_dir, Kept.EXECUTOR: settings.executor.state_dir})
         proposers = account.gid if account else -1
         policy_file = desk.given.settings or settings_file.find()
         executor = partial(_executor, settings, policy_file, proposers)
@@ -137,7 +140,7 @@ async def _serve(settings: Settings, as_root: bool) -> None:
     say("Stopped.")
 
 
-def _terminal(settings: Settings, models: Serving, as_root: bool, stores: SqliteStores) -> dict[str, Loop]:
+def _terminal(settings: Settings, models: Serving, as_root: bool, stores: SqlStores) -> dict[str, Loop]:
     async def show() -> None:
         bus = SystemBus()
         try:

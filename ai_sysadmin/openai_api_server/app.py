@@ -29,6 +29,7 @@ from ai_sysadmin.openai_api_server.system import (
     decisions,
     key_paths,
     knowledge,
+    metrics,
     notifications,
     proposing,
     report,
@@ -39,6 +40,7 @@ from ai_sysadmin.stores import DecisionStore, ReadStore, TemplateStore
 from ai_sysadmin.stores.health_store import HealthStore
 from ai_sysadmin.stores.key_store import KeyStore
 from ai_sysadmin.stores.knowledge_store import KnowledgeStore
+from ai_sysadmin.stores.metric_store import MetricStore
 from ai_sysadmin.stores.notification_store import NotificationStore
 from ai_sysadmin.stores.opinion_store import AlertStore, MuteStore
 
@@ -74,6 +76,9 @@ class Stores(Protocol):
 
     @property
     def keys(self) -> KeyStore: ...
+
+    @property
+    def metrics(self) -> MetricStore: ...
 
 
 class Executor(ExecutorProbe, proposing.Decider, Protocol):
@@ -131,6 +136,7 @@ def _system_routers(parts: Parts) -> Iterator[APIRouter]:
     yield knowledge.router(stores.knowledge, search, reindex, settings, clock, redactor)
     yield key_paths.router(stores.keys, settings, clock)
     yield notifications.router(stores.notifications, stores.reader, settings, clock)
+    yield metrics.router(metrics.Figures(stores.metrics, clock))
     yield report.router(report.Reports(stores.reader, settings, clock))
 
 

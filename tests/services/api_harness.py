@@ -18,7 +18,7 @@ from ai_sysadmin.openai_api_server.app import Knowing, Parts, build
 from ai_sysadmin.openai_api_server.gate.keys import ensure_api_key
 from ai_sysadmin.openai_api_server.server import serve, sockets
 from ai_sysadmin.stores import JournalPosition, Noticed
-from ai_sysadmin.stores.sqlite import open_stores
+from ai_sysadmin.stores.relational import open_stores
 from ai_sysadmin.testing.api import FixedExecutor, FixedHealth, ScriptedChat
 from ai_sysadmin.testing.host import FakeUnits
 from tests.builders import PLACING
@@ -73,7 +73,7 @@ async def running(tmp_path, *, chat=None, probes=None, executor=None, reindex=No
     )
     chat = chat or ScriptedChat()
     probes = probes or {layer: FixedHealth() for layer in ("trigger", "review", "meta")}
-    async with open_stores(settings.database, "thishost") as stores:
+    async with open_stores(settings.store_place, "thishost") as stores:
         key = ensure_api_key(settings.api_key_file)
         search = Retrieval(stores.knowledge, None, None, minimum_similarity=0.2)
         knowing = Knowing(search, reindex or nothing_to_index)

@@ -13,7 +13,7 @@ from ai_sysadmin.context.knowledge.indexing import Indexer, Synced, document_of
 from ai_sysadmin.context.knowledge.retrieval import Retrieval
 from ai_sysadmin.core.errors import IndexUnavailable
 from ai_sysadmin.runtime.commands import spawn
-from ai_sysadmin.stores.chroma import _COLLECTIONS, ChromaIndex, collection_name
+from ai_sysadmin.stores.chroma import ROUTE, ChromaIndex, collection_name
 from ai_sysadmin.stores.chroma_server import argv, environment, program
 from ai_sysadmin.testing.fake_embeddings import FakeEmbeddings
 from tests.contracts import test_knowledge_stores as contract
@@ -120,13 +120,13 @@ async def test_more_records_than_one_page_holds(index, monkeypatch):
 async def test_each_model_has_a_collection_of_its_own_and_others_are_left_alone(chroma):
     async with httpx.AsyncClient(base_url=chroma.url, trust_env=False) as client:
         for name in ("logs", "knowledge"):
-            assert (await client.post(_COLLECTIONS, json={"name": name})).is_success
+            assert (await client.post(ROUTE, json={"name": name})).is_success
         one, two = ChromaIndex(chroma.url, lambda: "one"), ChromaIndex(chroma.url, lambda: "two")
         await fill(one, {"a": [1, 0]})
         await fill(two, {"a": [1, 0, 0], "b": [0, 1, 0]})
         await two.clear()
         assert set(await one.hashes()) == {"a"}
-        collections = (await client.get(_COLLECTIONS)).json()
+        collections = (await client.get(ROUTE)).json()
         assert {each["name"] for each in collections} == {"logs", "knowledge", "knowledge-one"}
         (ours,) = (each for each in collections if each["name"] == "knowledge-one")
         assert ours["metadata"]["model"] == "one"
@@ -218,7 +218,7 @@ async def test_its_collection_is_deleted_by_somebody(chroma, index, store, index
     await indexer.sync()
     expected = await sample(retrieval)
     async with httpx.AsyncClient(base_url=chroma.url, trust_env=False) as client:
-        assert (await client.delete(f"{_COLLECTIONS}/{collection_name('fake')}")).is_success
+        assert (await client.delete(f"{ROUTE}/{collection_name('fake')}")).is_success
     assert "holds nothing yet" in await by_text_only(retrieval)
     assert (await indexer.reindex()).added == len(DOCUMENTS)
     await is_whole(store, index, retrieval, expected)

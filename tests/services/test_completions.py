@@ -295,8 +295,8 @@ async def test_ready_says_whether_the_store_answers(api):
 
 async def test_ready_is_503_while_the_store_does_not_answer_and_health_is_not(tmp_path):
     async with running(tmp_path) as api, api.http() as http:
-        with sqlite3.connect(api.settings.database) as held:
-            held.execute("ALTER TABLE service_notes RENAME TO elsewhere")
+        with sqlite3.connect(api.settings.store_place) as held:
+            held.execute("ALTER TABLE conditions RENAME TO elsewhere")
         response = await http.get("/ready")
         assert (response.status_code, response.json()["error"]["code"]) == (503, "unavailable")
         assert int(response.headers["retry-after"]) > 0

@@ -228,6 +228,7 @@ async def test_a_journal_of_before_keeps_its_actions_and_learns_keys(tmp_path, s
             connection.execute(f"ALTER TABLE actions DROP COLUMN {column}")
         connection.execute("ALTER TABLE actions DROP COLUMN started_at")
         connection.execute("ALTER TABLE actions RENAME COLUMN subject TO unit")
+        connection.execute("DROP TABLE schema_versions")
         connection.execute("PRAGMA user_version=1")
     connection.close()
     async with serving(settings, systemd):

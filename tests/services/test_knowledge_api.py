@@ -27,7 +27,7 @@ from ai_sysadmin.openai_api_server.server import serve, sockets
 from ai_sysadmin.openai_api_server.system import knowledge
 from ai_sysadmin.openai_api_server.system.knowledge import reindexing
 from ai_sysadmin.openai_api_server.system.knowledge_views import Added, Listed, Listing, NewFile, NewNote, Reindexing
-from ai_sysadmin.stores.sqlite import open_stores
+from ai_sysadmin.stores.relational import open_stores
 from tests.builders import NOW
 from tests.services.api_harness import Running, free_port
 
@@ -81,7 +81,7 @@ async def running(tmp_path):
     settings = Settings(
         host_name="thishost", state_dir=tmp_path, runtime_dir=tmp_path / "run", api=Api(port=free_port())
     )
-    async with open_stores(settings.database, "thishost") as stores:
+    async with open_stores(settings.store_place, "thishost") as stores:
         index, search = Index(), TextSearch(stores.knowledge)
         key = ensure_api_key(settings.api_key_file)
         with sockets(settings) as listening:

@@ -20,7 +20,7 @@ from ai_sysadmin.llm_backend.door import open_model
 from ai_sysadmin.review_model.daemon import Reviewer
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.stores import Noticed
-from ai_sysadmin.stores.sqlite import open_stores
+from ai_sysadmin.stores.relational import open_stores
 from ai_sysadmin.testing.memory_leases import MemoryLeases
 from ai_sysadmin.testing.misbehaving_server import Fault, MisbehavingServer
 from ai_sysadmin.testing.scripted_model import ScriptedModel

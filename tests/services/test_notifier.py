@@ -14,7 +14,7 @@ from ai_sysadmin.core.incident import Decided
 from ai_sysadmin.core.notification_settings import Notifications
 from ai_sysadmin.notifications import UNCONFIGURED
 from ai_sysadmin.notifications.daemon import Notifier
-from ai_sysadmin.stores.sqlite import open_stores
+from ai_sysadmin.stores.relational import open_stores
 from tests.builders import HOST, NOW
 from tests.contracts.test_acting_stores import over
 from tests.notifying import (

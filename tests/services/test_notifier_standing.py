@@ -23,7 +23,7 @@ from ai_sysadmin.openai_api_server.gate.keys import ensure_api_key
 from ai_sysadmin.openai_api_server.server import serve, sockets
 from ai_sysadmin.openai_api_server.system import notifications as paths
 from ai_sysadmin.stores import ServiceNote
-from ai_sysadmin.stores.sqlite import open_stores
+from ai_sysadmin.stores.relational import open_stores
 from tests.builders import HOST, NOW
 from tests.notifying import (
     CANARY,

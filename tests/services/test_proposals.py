@@ -12,7 +12,7 @@ from ai_sysadmin.core.records import ProposedAction
 from ai_sysadmin.core.settings import Settings
 from ai_sysadmin.meta_model.proposals import Proposals
 from ai_sysadmin.stores import Noticed
-from ai_sysadmin.stores.sqlite import open_stores
+from ai_sysadmin.stores.relational import open_stores
 from ai_sysadmin.testing.host import FakeUnits
 from tests.builders import HOST, NOW, PLACING, UNIT, incident, trigger
 

@@ -25,7 +25,7 @@ from ai_sysadmin.openai_api_server.errors import Faulty
 from ai_sysadmin.openai_api_server.server import serve, sockets
 from ai_sysadmin.openai_api_server.system.report import Reports, case_of, router
 from ai_sysadmin.stores import Cleared, Noticed
-from ai_sysadmin.stores.sqlite import open_stores
+from ai_sysadmin.stores.relational import open_stores
 from ai_sysadmin.testing.host import FakeClock
 from tests.builders import HOST, NOW, PLACING, UNIT, event, finished, request, trigger
 from tests.services.api_harness import free_port
@@ -40,7 +40,7 @@ async def reporting(directory, now=LATER, **changes):
     settings = Settings(
         host_name=HOST, state_dir=directory, runtime_dir=directory / "run", api=Api(port=free_port()), **changes
     )
-    async with open_stores(settings.database, HOST) as stores:
+    async with open_stores(settings.store_place, HOST) as stores:
         app = FastAPI()
         app.include_router(router(Reports(stores.reader, settings, FakeClock(now))), prefix="/v1/system")
 

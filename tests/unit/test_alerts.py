@@ -12,8 +12,8 @@ from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.stores import Cleared, Noticed
 from ai_sysadmin.stores.opinion_store import Alert
-from ai_sysadmin.stores.sqlite import open_stores
-from ai_sysadmin.stores.sqlite.placing import merged
+from ai_sysadmin.stores.relational import open_stores
+from ai_sysadmin.stores.relational.placing import merged
 from ai_sysadmin.trigger_monitor.alerts import (
     MEMORY,
     MOST_REMEMBERED,

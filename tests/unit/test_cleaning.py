@@ -1,5 +1,6 @@
 """What a model says is shown without foreign links, images, markup or commands, wherever its stream is split."""
 
+import html
 import re
 import time
 from itertools import pairwise
@@ -119,9 +120,13 @@ def test_nothing_of_it_leads_to_another_host(text):
 
 @settings(max_examples=200, deadline=None)
 @given(TEXTS)
+@example("&#104;/approve abc-12")
 def test_no_line_of_it_can_be_copied_as_a_command(text):
+    def shown(line):  # an entity that is left is seen as such
+        return re.sub(r"&#?\w+;", "x", html.unescape(line))
+
     for line in cleaned(text, LINKS).splitlines():
-        assert not COMMAND.match(line.strip(" >*+-`~\t|#.)\\0123456789_$&;=\"'!")), line
+        assert not COMMAND.match(shown(line).strip(" >*+-`~\t|#.)\\0123456789_$&;=\"'!")), line
 
 
 @settings(max_examples=300, deadline=None)

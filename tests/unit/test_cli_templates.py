@@ -13,7 +13,7 @@ from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.openai_api_server.system.opinions import Muting
 from ai_sysadmin.openai_api_server.system.views import IncidentView, Mutes, MuteView, Templates
 from ai_sysadmin.stores.opinion_store import Mute
-from ai_sysadmin.stores.sqlite.placing import merged
+from ai_sysadmin.stores.relational.placing import merged
 from tests.builders import NOW, incident, trigger
 
 NASTY = "\x1b[31mred\x1b[0m \u202edesrever\u202c \x07bell"

@@ -8,7 +8,7 @@ import pytest
 
 from ai_sysadmin.core.records import Sample
 from ai_sysadmin.core.symptom_kinds import SymptomKind
-from ai_sysadmin.stores.sqlite.placing import merged
+from ai_sysadmin.stores.relational.placing import merged
 from ai_sysadmin.trigger_monitor.host.forecast import Forecasts, fit
 from tests.builders import HOST, NOW
 

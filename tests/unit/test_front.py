@@ -18,7 +18,7 @@ from ai_sysadmin.openai_api_server.errors import Faulty
 from ai_sysadmin.openai_api_server.wire import ChatRequest
 from ai_sysadmin.stores import Noticed
 from ai_sysadmin.stores.key_store import Scope
-from ai_sysadmin.stores.sqlite import open_stores
+from ai_sysadmin.stores.relational import open_stores
 from ai_sysadmin.testing.front_desk import FakeDecider, ScriptedTalk
 from ai_sysadmin.testing.scripted_model import ScriptedModel
 from tests.builders import HOST, NOW, PLACING, event, trigger

@@ -20,7 +20,7 @@ from ai_sysadmin.review_model.host_review import MONITOR_ANSWERS_WITHIN, HostRev
 from ai_sysadmin.review_model.host_seen import Notable
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.stores import Noticed
-from ai_sysadmin.stores.sqlite import open_stores
+from ai_sysadmin.stores.relational import open_stores
 from ai_sysadmin.testing.scripted_model import ScriptedModel
 from ai_sysadmin.trigger_monitor.checks import Checks
 from tests.builders import HOST, NOW, PLACING, pack, review, trigger

@@ -7,7 +7,7 @@ import pytest
 from ai_sysadmin.core.noticing_settings import Backup, TriggerMonitor
 from ai_sysadmin.core.records import Sample
 from ai_sysadmin.runtime.service import Heartbeat
-from ai_sysadmin.stores.sqlite import open_stores
+from ai_sysadmin.stores.relational import open_stores
 from ai_sysadmin.testing.host import FakeClock
 from ai_sysadmin.trigger_monitor.host.look_ups import of_this_host
 from ai_sysadmin.trigger_monitor.host.sampling import Sampling

@@ -87,7 +87,7 @@ async def test_a_store_that_is_away_is_said_and_the_check_waits_on():
 
 async def test_the_monitor_takes_checks_up_where_it_is_given_their_store(tmp_path):
     from ai_sysadmin.core.noticing_settings import TriggerMonitor as Settings
-    from ai_sysadmin.stores.sqlite import open_stores
+    from ai_sysadmin.stores.relational import open_stores
 
     async with open_stores(tmp_path / "state.db", "h") as stores:
         parts = (stores.notices, stores.templates, stores.metrics, stores.notes)

@@ -24,7 +24,7 @@ from ai_sysadmin.review_model import decide, rules
 from ai_sysadmin.review_model.daemon import requests_of
 from ai_sysadmin.stores import Cleared
 from ai_sysadmin.stores.outcome_store import Tried
-from ai_sysadmin.stores.sqlite import open_stores
+from ai_sysadmin.stores.relational import open_stores
 from ai_sysadmin.testing.scripted_model import ScriptedModel
 from tests.builders import HOST, NOW, UNIT, event, finished, incident, investigation, review, trigger
 from tests.judging import sources, symptom

@@ -11,7 +11,7 @@ from ai_sysadmin.core.probe_settings import CertificateProbe, TcpProbe
 from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.sources.probes import ProbeResult
-from ai_sysadmin.stores.sqlite import open_stores
+from ai_sysadmin.stores.relational import open_stores
 from ai_sysadmin.testing.host import FakeClock
 from ai_sysadmin.trigger_monitor.host.probing import AT_ONCE, Probing, clearers
 from ai_sysadmin.trigger_monitor.ledger import Ledger

@@ -16,7 +16,7 @@ from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.sources.units import UnitStatus
 from ai_sysadmin.stores import Live, Noticed
-from ai_sysadmin.stores.sqlite import SqliteStores, open_stores
+from ai_sysadmin.stores.relational import SqlStores, open_stores
 from ai_sysadmin.testing.host import FakeClock, FakeUnits
 from ai_sysadmin.trigger_monitor.ledger import Ledger
 from ai_sysadmin.trigger_monitor.recoveries import (
@@ -128,7 +128,7 @@ async def test_not_to_know_is_not_to_clear() -> None:
 class Scene:
     """A host whose incidents are watched; its clock runs fast while a test wants it to."""
 
-    def __init__(self, stores: SqliteStores) -> None:
+    def __init__(self, stores: SqlStores) -> None:
         self.stores = stores
         self.units = FakeUnits()
         self.clock = FakeClock(NOW)

@@ -26,7 +26,7 @@ from ai_sysadmin.openai_api_server.system.views import IncidentView
 from ai_sysadmin.review_model.daemon import Reviewer
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.stores import Cleared, Noticed
-from ai_sysadmin.stores.sqlite import SqliteStores, open_stores
+from ai_sysadmin.stores.relational import SqlStores, open_stores
 from ai_sysadmin.testing.host import FakeUnits, ScriptedJournal
 from ai_sysadmin.testing.scripted_model import ScriptedModel
 from ai_sysadmin.trigger_monitor.daemon import Stores, TriggerMonitor
@@ -49,7 +49,7 @@ def kept_bytes(path: Path) -> str:
 
 
 @asynccontextmanager
-async def running(stores: SqliteStores, journal: ScriptedJournal, redactor: Redactor | None = None) -> AsyncIterator:
+async def running(stores: SqlStores, journal: ScriptedJournal, redactor: Redactor | None = None) -> AsyncIterator:
     on = Stores(stores.notices, stores.templates, stores.metrics, stores.notes)
     monitor = TriggerMonitor(
         HOST, on, FakeUnits(), FixedClock(), Heartbeat(), OPENING, journal.follow, look_ups=(), redactor=redactor
@@ -65,7 +65,7 @@ async def running(stores: SqliteStores, journal: ScriptedJournal, redactor: Reda
                 await task
 
 
-async def until_read(stores: SqliteStores, count: int) -> None:
+async def until_read(stores: SqlStores, count: int) -> None:
     async with asyncio.timeout(10):
         while (position := await stores.notices.position()) is None or position.entries_read < count:
             await asyncio.sleep(0.01)

@@ -13,7 +13,7 @@ from ai_sysadmin.meta_model.daemon import Investigations
 from ai_sysadmin.review_model.daemon import Reviewer
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.stores import Cleared, Noticed
-from ai_sysadmin.stores.sqlite import open_stores
+from ai_sysadmin.stores.relational import open_stores
 from ai_sysadmin.testing.scripted_model import ScriptedModel
 from tests.builders import HOST, NOW, PLACING, UNIT, trigger
 from tests.judging import FAILED, RUNNING, FixedClock, FixedUnits, gathering, investigator

@@ -12,7 +12,7 @@ from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.sources.host import HostUnreadable
 from ai_sysadmin.stores import Noticed
-from ai_sysadmin.stores.sqlite import open_stores
+from ai_sysadmin.stores.relational import open_stores
 from ai_sysadmin.testing.host import FakeClock
 from ai_sysadmin.trigger_monitor.host.look_ups import Quick, Slow
 from ai_sysadmin.trigger_monitor.host.sampling import Sampling

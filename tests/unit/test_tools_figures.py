@@ -10,7 +10,7 @@ from ai_sysadmin.context.pieces.drafts import iso
 from ai_sysadmin.core.errors import NotFound
 from ai_sysadmin.core.records import Sample
 from ai_sysadmin.stores.metric_store import MetricStore, Point, Series
-from ai_sysadmin.stores.sqlite import open_stores
+from ai_sysadmin.stores.relational import open_stores
 from ai_sysadmin.testing.host import FakeClock
 from ai_sysadmin.tools.figures import SHOWN_POINTS, figure_tools, history, last_unusual
 from tests.looking import looked

@@ -15,7 +15,7 @@ from ai_sysadmin.sources.coredumps import SystemCoreDumps
 from ai_sysadmin.sources.journal import SystemJournal
 from ai_sysadmin.sources.unit_lists import SystemdUnitLists
 from ai_sysadmin.sources.units import SystemdUnits
-from ai_sysadmin.stores.sqlite import SqliteStores, open_stores
+from ai_sysadmin.stores.relational import SqlStores, open_stores
 from ai_sysadmin.testing.changes import FakeChanges
 from ai_sysadmin.tools.host_tools import HostSources, files_of, host_tools
 from ai_sysadmin.tools.toolbox import Toolbox
@@ -31,7 +31,7 @@ async def sources(tmp_path: Path):
         yield sources_of(stores)
 
 
-def sources_of(stores: SqliteStores) -> HostSources:
+def sources_of(stores: SqlStores) -> HostSources:
     bus = SystemBus()
     return HostSources(
         units=SystemdUnits(bus),

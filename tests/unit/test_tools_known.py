@@ -11,7 +11,7 @@ from ai_sysadmin.core.errors import NotFound, Refused
 from ai_sysadmin.core.knowledge import Document, DocumentKind
 from ai_sysadmin.core.records import ProposedAction, Verdict
 from ai_sysadmin.stores import Noticed
-from ai_sysadmin.stores.sqlite import SqliteStores, open_stores
+from ai_sysadmin.stores.relational import SqlStores, open_stores
 from ai_sysadmin.tools.known import known_tools
 from ai_sysadmin.tools.tool import Tool
 from tests.builders import HOST, NOW, PLACING, UNIT, event, finished, pack, request, review, trigger
@@ -29,13 +29,13 @@ async def stores(tmp_path: Path):
         yield opened
 
 
-def tools(stores: SqliteStores) -> dict[str, Tool]:
+def tools(stores: SqlStores) -> dict[str, Tool]:
     search = Retrieval(stores.knowledge, None, None, minimum_similarity=0.2)
     made = known_tools(search, stores.knowledge, stores.reader, FixedClock(NOW + timedelta(minutes=10)))
     return {tool.name: tool for tool in made}
 
 
-async def ask(stores: SqliteStores, name: str, **given: str) -> str:
+async def ask(stores: SqlStores, name: str, **given: str) -> str:
     tool = tools(stores)[name]
     return (await tool.look(tool.parsed(given).model_dump(), NoScene())).text
 
@@ -44,7 +44,7 @@ def document(kind: DocumentKind, name: str, text: str) -> Document:
     return Document(kind=kind, name=name, title=f"About {name}", text=text, source="shipped", updated_at=NOW)
 
 
-async def begun(stores: SqliteStores) -> str:
+async def begun(stores: SqlStores) -> str:
     """Open an incident, judge it and propose a restart; return its id."""
     (opened,) = await stores.notices.commit(Noticed(position=None, triggers=[trigger()]), PLACING)
     claim = await stores.reviews.claim_review(

@@ -19,7 +19,7 @@ from ai_sysadmin.core.records import JournalEntry
 from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.stores import JournalPosition, Noticed, NoticeStore, Placing
-from ai_sysadmin.stores.sqlite import SqliteStores, open_stores
+from ai_sysadmin.stores.relational import SqlStores, open_stores
 from ai_sysadmin.testing.host import FakeClock, FakeUnits, ScriptedJournal
 from ai_sysadmin.trigger_monitor.daemon import Stores, TriggerMonitor
 from tests.builders import HOST
@@ -48,7 +48,7 @@ class FlakyStore:
 class Scene:
     """A host with a monitor that can be started, stopped and killed."""
 
-    stores: SqliteStores
+    stores: SqlStores
     store: FlakyStore
     journal: ScriptedJournal = field(default_factory=ScriptedJournal)
     units: FakeUnits = field(default_factory=FakeUnits)

@@ -21,7 +21,7 @@ from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.sources.units import Dependencies, ManagerState, Unsettled
 from ai_sysadmin.stores import Noticed, Placing
-from ai_sysadmin.stores.sqlite import SqliteStores, open_stores
+from ai_sysadmin.stores.relational import SqlStores, open_stores
 from ai_sysadmin.testing.host import FakeClock, FakeUnits
 from ai_sysadmin.trigger_monitor.ledger import Ledger
 from ai_sysadmin.trigger_monitor.rules import Said, Says
@@ -51,7 +51,7 @@ class Counting(Ledger):
 class Scene:
     """A host whose units are watched; ``now`` passes as it does outside."""
 
-    stores: SqliteStores
+    stores: SqlStores
     settings: Settings = SETTINGS
     units: FakeUnits = field(default_factory=FakeUnits)
     clock: FakeClock = field(default_factory=FakeClock)

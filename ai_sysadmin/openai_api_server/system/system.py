@@ -57,6 +57,7 @@ class Remembered:
     journal: JournalPosition | None = None
     incidents: Mapping[str, int] | None = None
     actions: Mapping[str, int] | None = None
+    kept_by: str = ""
     fault: str = ""
 
 
@@ -97,7 +98,7 @@ class System:
             journal=remembered.journal,
             backends=tuple(backends),
             executor=executor,
-            store=Reached(reachable=not remembered.fault, text=remembered.fault or str(self._settings.database)),
+            store=self._reached(remembered),
             incidents=dict(remembered.incidents or {}),
             actions=dict(remembered.actions or {}),
             halted=halted,
@@ -118,6 +119,11 @@ class System:
     async def action(self, action_id: str) -> ActionView:
         return ActionView.of(await self._store.action(action_id))
 
+    def _reached(self, remembered: Remembered) -> Reached:
+        if remembered.fault:
+            return Reached(reachable=False, text=remembered.fault)
+        return Reached(reachable=True, text=f"{self._settings.store_name}: {remembered.kept_by}")
+
     async def _remembered(self) -> Remembered:
         try:
             incidents = await self._store.incidents((), LIST_LIMIT)
@@ -127,6 +133,7 @@ class System:
                 await self._store.position(),
                 Counter(incident.state.value for incident in incidents),
                 Counter(action.state for action in actions),
+                await self._store.kept_by(),
             )
         except StoreUnavailable as error:
             return Remembered(fault=str(error))
