@@ -4,7 +4,7 @@
 """
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,9 +12,10 @@ from ai_sysadmin.core.acting import Origin
 from ai_sysadmin.core.clock import Clock, SystemClock
 from ai_sysadmin.core.settings import Settings
 from ai_sysadmin.runtime.bus import SystemBus
+from ai_sysadmin.runtime.restoring import refuse_interrupted
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.sources.units import SystemdUnits
-from ai_sysadmin.stores.sqlite import SqliteStores, open_stores
+from ai_sysadmin.stores.relational import SqlStores, open_stores
 
 if TYPE_CHECKING:
     from ai_sysadmin.context.claims import Gathering
@@ -31,7 +32,7 @@ class Ground:
     """What every service stands on."""
 
     settings: Settings
-    stores: SqliteStores
+    stores: SqlStores
     bus: SystemBus
     units: SystemdUnits
     clock: Clock
@@ -39,14 +40,19 @@ class Ground:
     exits: AsyncExitStack
 
 
+def _stores(settings: Settings, clock: Clock) -> AbstractAsyncContextManager[SqlStores]:
+    return open_stores(settings.store_place, settings.host_name, clock, settings.database.wait_seconds)
+
+
 @asynccontextmanager
 async def ground(settings: Settings) -> AsyncIterator[Ground]:
     """Open the store and the system bus. Raises: StoreUnavailable."""
     clock = SystemClock()
+    refuse_interrupted(settings.state_dir)
     async with AsyncExitStack() as exits:
         bus = SystemBus()
         exits.callback(bus.close)
-        stores = await exits.enter_async_context(open_stores(settings.database, settings.host_name, clock))
+        stores = await exits.enter_async_context(_stores(settings, clock))
         yield Ground(settings, stores, bus, SystemdUnits(bus), clock, Heartbeat(), exits)
 
 

@@ -6,6 +6,7 @@ loops of all of them in one process.
 
 import gc
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from ai_sysadmin.core.settings import Settings
 from ai_sysadmin.ground import Ground, Known, gathering_of, ground, known_of, model_of, toolbox_of
 from ai_sysadmin.runtime.service import Loop, backing_off, run_service
 from ai_sysadmin.stores import ServiceNote
-from ai_sysadmin.stores.sqlite import SqliteStores
+from ai_sysadmin.stores.relational import SqlStores
 
 if TYPE_CHECKING:
     from ai_sysadmin.actions.client import ExecutorClient
@@ -31,19 +32,25 @@ Loops = dict[str, Loop]
 
 async def trigger_monitor_loops(on: Ground) -> Loops:
     from ai_sysadmin.context.redact import Redactor
+    from ai_sysadmin.stores.retention_store import forget_forever
     from ai_sysadmin.trigger_monitor.daemon import Stores, TriggerMonitor
+    from ai_sysadmin.trigger_monitor.spool import Spool
 
-    stores = on.stores
+    stores, noticing = on.stores, on.settings.trigger_monitor
+    most_bytes, most_age = noticing.spool_mebibytes << 20, timedelta(days=noticing.spool_days)
+    spool = Spool(on.settings.state_dir / "spool", most_bytes, most_age, on.clock)
+    on.exits.callback(spool.close)
     monitor = TriggerMonitor(
         on.settings.host_name,
-        Stores(stores.notices, stores.templates, stores.metrics, stores.notes, stores.health),
+        Stores(stores.notices, stores.templates, stores.metrics, stores.notes, stores.health, spool),
         on.units,
         on.clock,
         on.heart,
-        on.settings.trigger_monitor,
+        noticing,
         redactor=Redactor(on.settings.context.redaction),
     )
-    return dict(monitor.loops())
+    forget = partial(forget_forever, stores.retention, on.settings.retention, on.clock)
+    return {**monitor.loops(), "retention": partial(backing_off, "retention", forget)}
 
 
 async def review_model_loops(on: Ground) -> Loops:
@@ -269,7 +276,7 @@ async def executor(settings: Settings, policy_file: Path | None = None, proposer
     await daemon.run(settings, policy_file, proposers)
 
 
-async def suite(settings: Settings, also: Callable[[SqliteStores], Loops]) -> None:
+async def suite(settings: Settings, also: Callable[[SqlStores], Loops]) -> None:
     """Run all services but the executor in this process, and ``also`` what the terminal wants to show."""
 
     async def everything(on: Ground) -> Loops:

@@ -19,7 +19,7 @@ from ai_sysadmin.openai_api_server.callers import Caller
 from ai_sysadmin.openai_api_server.wire import ChatRequest
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.stores.key_store import Scope
-from ai_sysadmin.stores.sqlite import open_stores
+from ai_sysadmin.stores.relational import open_stores
 from ai_sysadmin.testing.fake_systemd import FakeSystemd
 from ai_sysadmin.testing.front_desk import ScriptedTalk
 from ai_sysadmin.testing.scripted_model import ScriptedModel

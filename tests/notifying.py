@@ -14,7 +14,7 @@ from ai_sysadmin.notifications.sending import Sender
 from ai_sysadmin.notifications.suite_watch import standing_of
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.stores import Noticed, ServiceNote
-from ai_sysadmin.stores.sqlite import SqliteStores
+from ai_sysadmin.stores.relational import SqlStores
 from tests.builders import NOW, PLACING, trigger
 from tests.contracts.test_acting_stores import judged, looked_into
 from tests.serving import serving
@@ -77,7 +77,7 @@ def urls_file(directory: Path, urls: list[str]) -> Path:
 
 
 def notifier(
-    stores: SqliteStores,
+    stores: SqlStores,
     directory: Path,
     urls: list[str],
     clock: Moment,
@@ -89,7 +89,7 @@ def notifier(
     return Notifier(wanted, around(stores, directory, clock), sender)
 
 
-def around(stores: SqliteStores, directory: Path, clock: Moment, units: dict[str, str] | None = None) -> Around:
+def around(stores: SqlStores, directory: Path, clock: Moment, units: dict[str, str] | None = None) -> Around:
     async def standing() -> dict[str, str]:
         return standing_of(await stores.reader.notes(), units or {})
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from ai_sysadmin.core.noticing_settings import Threshold
 from ai_sysadmin.core.records import Sample
-from ai_sysadmin.stores.sqlite.placing import merged
+from ai_sysadmin.stores.relational.placing import merged
 from ai_sysadmin.trigger_monitor.host.threshold_table import table
 from ai_sysadmin.trigger_monitor.host.thresholds import Thresholds
 from tests.builders import HOST, NOW

@@ -31,6 +31,7 @@ from ai_sysadmin.executor.systemd import Effects, SystemdEffects
 from ai_sysadmin.runtime.bus import SystemBus
 from ai_sysadmin.runtime.notify import listen_fds
 from ai_sysadmin.runtime.peers import user_name
+from ai_sysadmin.runtime.restoring import refuse_interrupted
 from ai_sysadmin.runtime.service import Heartbeat, Loop, run_service
 from ai_sysadmin.sources.units import SystemdUnits
 
@@ -52,6 +53,7 @@ async def run(settings: Settings, policy_file: Path | None = None, proposers: in
     settings = capped(settings, os.geteuid())
     limits = settings.executor
     limits.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    refuse_interrupted(limits.state_dir)
     bus, heart, clock = SystemBus(), Heartbeat(), SystemClock()
     audit = Audit(limits.state_dir, limits.audit_copy, to_journal=limits.audit_to_journal)
     journal = Journal(limits.state_dir, audit)

@@ -33,7 +33,9 @@ class Journal:
 
     def __init__(self, directory: Path, audit: Audit | None = None) -> None:
         self._audit = audit
-        self._database = Database(directory / "executor.db", files(__package__) / "migrations", durable=True)
+        self._database = Database(
+            directory / "executor.db", files(__package__) / "migrations", durable=True, known_before=4
+        )
         self._news = asyncio.Event()
         self._recording = asyncio.Lock()
         self._fetched = 0

@@ -44,7 +44,7 @@ from ai_sysadmin.review_model.daemon import Reviewer
 from ai_sysadmin.runtime.service import Heartbeat, backing_off
 from ai_sysadmin.stores import Noticed
 from ai_sysadmin.stores.key_store import ApiKey, Scope
-from ai_sysadmin.stores.sqlite import SqliteStores, open_stores
+from ai_sysadmin.stores.relational import SqlStores, open_stores
 from ai_sysadmin.testing.fake_openai import FakeOpenAI
 from ai_sysadmin.testing.tools import FixedCoreDumps
 from ai_sysadmin.tools.diagnose import diagnose_tools
@@ -68,7 +68,7 @@ class Stage:
     """The suite, up, and everything that can be seen of it."""
 
     settings: Settings
-    stores: SqliteStores
+    stores: SqlStores
     machine: Machine
     watched: Watched
     head: Compliant
@@ -129,7 +129,7 @@ async def stage(
         settings = _settings(directory, model_url, web, autonomy)
         machine = Machine(Corpus(()), web)
         machine.add(DOWN, "failed")
-        stores = await exits.enter_async_context(open_stores(settings.database, HOST))
+        stores = await exits.enter_async_context(open_stores(settings.store_place, HOST))
         journal = await _executor(exits, settings, machine, stores, directory / "root")
         waiting = await _waiting(settings, stores, machine)
         machine.corpus = head.corpus = corpus(waiting.id)
@@ -194,7 +194,7 @@ def _settings(directory: Path, model_url: str, web: str, autonomy: Autonomy) -> 
 
 
 async def _executor(
-    exits: AsyncExitStack, settings: Settings, machine: Machine, stores: SqliteStores, root: Path
+    exits: AsyncExitStack, settings: Settings, machine: Machine, stores: SqlStores, root: Path
 ) -> Journal:
     """Run the executor on its sockets, and the courier to it."""
     host = Host(settings, machine.systemd, FakeSessions(), SystemClock(), root)
@@ -220,7 +220,7 @@ def _run(exits: AsyncExitStack, work: Any) -> None:
     exits.push_async_callback(stop)
 
 
-async def _waiting(settings: Settings, stores: SqliteStores, machine: Machine) -> ActionRequest:
+async def _waiting(settings: Settings, stores: SqlStores, machine: Machine) -> ActionRequest:
     """Propose what a person may approve, and wait for its ruling."""
     proposals = Proposals(settings, stores.proposals, stores.reader, machine.units, SystemClock())
     made = await proposals.propose("restart_unit", {"unit": DOWN}, "it is down")
@@ -235,7 +235,7 @@ class _Parts:
     """Builds the services as ``pipeline`` does."""
 
     settings: Settings
-    stores: SqliteStores
+    stores: SqlStores
     machine: Machine
     clock: SystemClock
     exits: AsyncExitStack

@@ -17,8 +17,8 @@ from ai_sysadmin.llm_backend import Extras, Message, PromptTooLong, ToolSpec
 from ai_sysadmin.llm_backend.door import open_model
 from ai_sysadmin.llm_backend.llama_cpp import LlamaCpp
 from ai_sysadmin.llm_backend.structured import schema_of
-from ai_sysadmin.runtime.sqlite import Database
-from ai_sysadmin.stores.sqlite.leases import SqliteLeases
+from ai_sysadmin.runtime.sqlite import Database, SqliteRelational
+from ai_sysadmin.stores.relational.leases import SqlLeases
 from ai_sysadmin.testing.memory_leases import MemoryLeases
 from tests.llama.server import serve
 
@@ -144,9 +144,9 @@ asyncio.run(main())
 
 @asynccontextmanager
 async def leases_in(path):
-    database = Database(path, files("ai_sysadmin.stores.sqlite") / "migrations")
+    database = Database(path, files("ai_sysadmin.stores.relational") / "migrations" / "sqlite")
     await database.open()
-    yield SqliteLeases(database)
+    yield SqlLeases(SqliteRelational(database), "a-host")
     await database.close()
 
 

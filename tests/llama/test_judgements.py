@@ -20,7 +20,7 @@ from ai_sysadmin.review_model import decide
 from ai_sysadmin.review_model.daemon import Reviewer
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.stores import Noticed
-from ai_sysadmin.stores.sqlite import open_stores
+from ai_sysadmin.stores.relational import open_stores
 from ai_sysadmin.testing.scripted_model import ScriptedModel
 from ai_sysadmin.testing.tools import fixed_tool
 from tests.builders import HOST, NOW, PLACING, incident, trigger

@@ -16,7 +16,7 @@ from ai_sysadmin.core.errors import ExecutorUnavailable
 from ai_sysadmin.core.policy_settings import Breakers, Policy
 from ai_sysadmin.core.settings import Api, Autonomy, Executor, Settings, TriggerMonitor
 from ai_sysadmin.runtime.service import Heartbeat
-from ai_sysadmin.stores.sqlite import SqliteStores, open_stores
+from ai_sysadmin.stores.relational import SqlStores, open_stores
 from ai_sysadmin.testing.fake_systemd import FakeSystemd
 from tests.builders import HOST
 from tests.executing import FakeSessions, Running, serving
@@ -32,7 +32,7 @@ class MatrixHost:
     """What a door needs to bring a proposal in, and what came of the proposals."""
 
     settings: Settings
-    stores: SqliteStores
+    stores: SqlStores
     systemd: FakeSystemd
     running: Running
     propose: ExecutorClient
@@ -80,7 +80,7 @@ async def matrix_host(
     host = Host(settings, systemd, FakeSessions(), SystemClock(), probe=probe)
     async with (
         serving(settings, systemd, host=host) as running,
-        open_stores(settings.database, HOST) as stores,
+        open_stores(settings.store_place, HOST) as stores,
         _courier(stores, settings),
     ):
         propose, operate = ExecutorClient(settings.propose_socket), ExecutorClient(settings.operate_socket)
@@ -105,7 +105,7 @@ def settings_for(directory: Path, level: str) -> Settings:
 
 
 @asynccontextmanager
-async def _courier(stores: SqliteStores, settings: Settings) -> AsyncIterator[None]:
+async def _courier(stores: SqlStores, settings: Settings) -> AsyncIterator[None]:
     client = ExecutorClient(settings.propose_socket)
 
     async def carry() -> None:

@@ -19,7 +19,7 @@ from ai_sysadmin.core.records import JournalEntry, Symptom
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.stores import JournalPosition, Live, Noticed, NoticeStore, Placing
 from ai_sysadmin.stores.opinion_store import Alert
-from ai_sysadmin.stores.sqlite import SqliteStores, open_stores
+from ai_sysadmin.stores.relational import SqlStores, open_stores
 from ai_sysadmin.trigger_monitor import recoveries
 from ai_sysadmin.trigger_monitor.condition import Condition
 from ai_sysadmin.trigger_monitor.ledger import Ledger
@@ -163,7 +163,7 @@ class SimulatedJournal:
 
 
 def layer1(
-    stores: SqliteStores, counts: Counts, units: SimulatedUnits, journal: SimulatedJournal, clock: SimulatedClock
+    stores: SqlStores, counts: Counts, units: SimulatedUnits, journal: SimulatedJournal, clock: SimulatedClock
 ) -> list[Awaitable[None]]:
     """Return layer 1's loops over a simulated machine, put together as the trigger monitor does it."""
     heart = Heartbeat()

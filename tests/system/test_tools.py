@@ -41,7 +41,7 @@ from ai_sysadmin.sources.coredumps import SystemCoreDumps
 from ai_sysadmin.sources.journal import SystemJournal
 from ai_sysadmin.sources.unit_lists import SystemdUnitLists
 from ai_sysadmin.sources.units import SystemdUnits
-from ai_sysadmin.stores.sqlite import open_stores
+from ai_sysadmin.stores.relational import open_stores
 from ai_sysadmin.tools.host_tools import HostSources, host_tools
 from ai_sysadmin.tools.toolbox import Toolbox
 

@@ -19,7 +19,7 @@ from ai_sysadmin.core.symptom_kinds import SymptomKind
 from ai_sysadmin.runtime.bus import SystemBus
 from ai_sysadmin.runtime.service import Heartbeat
 from ai_sysadmin.sources.units import SystemdUnits, WatchedUnits
-from ai_sysadmin.stores.sqlite import SqliteStores, open_stores
+from ai_sysadmin.stores.relational import SqlStores, open_stores
 from ai_sysadmin.trigger_monitor.ledger import Ledger
 from ai_sysadmin.trigger_monitor.recoveries import Recoveries, UnitClearer
 from ai_sysadmin.trigger_monitor.units.watch import UnitWatch
@@ -107,7 +107,7 @@ async def test_the_real_systemd_keeps_the_contract(stage: Stage, part: Callable[
 
 
 @asynccontextmanager
-async def watched(stage: Stage, directory: Path, settings: Settings) -> AsyncIterator[SqliteStores]:
+async def watched(stage: Stage, directory: Path, settings: Settings) -> AsyncIterator[SqlStores]:
     clock, heart = SystemClock(), Heartbeat()
     async with open_stores(directory / "db", HOST, clock) as stores:
         ledger = Ledger(HOST, stores.notices, settings)
@@ -128,7 +128,7 @@ async def watched(stage: Stage, directory: Path, settings: Settings) -> AsyncIte
                     await task
 
 
-async def incident(stores: SqliteStores, subject: str, within: float = 10) -> Incident:
+async def incident(stores: SqlStores, subject: str, within: float = 10) -> Incident:
     async with asyncio.timeout(within):
         while True:
             for each in await stores.reader.incidents():
