@@ -4,6 +4,7 @@ import hashlib
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 import httpx
 
@@ -13,6 +14,9 @@ BEGAN = datetime(2026, 9, 1, tzinfo=UTC)
 SECRET = "hunter2-Zq81xLpW"
 SERVICES = ("nginx", "postgresql", "sshd", "grafana", "redis", "gitea", "prometheus", "openvpn")
 FAULTS = ("certificate expired", "port already in use", "disk full", "out of memory", "permission denied", "timeout")
+
+IN_FILES: Final = 5 + 61 + 60 + 60
+"""So many entries ``fill_files`` writes: the queue, actions, decisions, closed issues."""
 
 
 def collections(documents: int = 500) -> dict[str, list[tuple[str, str, dict]]]:

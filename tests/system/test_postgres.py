@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.postgres_server import programs, why_not
+from tests.prototype_data import IN_FILES, fill_files
 from tests.system.machine import Machine
 from tests.system.story import STAGES, Story
 from tests.system.suite import Suite
@@ -102,3 +103,14 @@ def test_while_the_database_is_away_the_suite_says_so_and_every_fault_is_one_inc
     story.machine.eventually(lambda: set(units) == set(known()), "every fault is an incident", 60)
     assert set(known().values()) == {1}
     story.machine.eventually(lambda: story.cli("status").json["store"]["reachable"], "the store is there again", 60)
+
+
+def test_what_the_prototype_left_is_taken_over_by_root_as_the_services_user(story: Story) -> None:
+    old = story.machine.path("/var/lib/prototype")
+    fill_files(old)
+    (old / "decisions.jsonl").chmod(0o600)  # root's alone: the services' user takes no other's secrets over
+    done = story.cli("migrate", "--from-prototype", "--prototype-dir", "/var/lib/prototype")
+    assert done.exit_status == 1, done
+    assert [each["where"] for each in done.json["unread"]] == ["/var/lib/prototype/decisions.jsonl"]
+    imported = "SELECT count(*) FROM ai_sysadmin.documents WHERE source LIKE 'imported by%'"
+    assert rows(story, imported) == [str(IN_FILES - 61)]
